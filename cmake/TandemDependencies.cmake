@@ -1,0 +1,40 @@
+# Every dependency, and the Debian package that brings it. All that are missing are named at once.
+
+set(tandem_missing "")
+macro(tandem_require package debian)
+  find_package(${package} ${ARGN} QUIET)
+  if(NOT ${package}_FOUND)
+    message(STATUS "missing: ${package} (Debian: ${debian})")
+    list(APPEND tandem_missing ${debian})
+  endif()
+endmacro()
+
+tandem_require(Threads libc6-dev)
+tandem_require(Boost libboost-dev 1.74 CONFIG)  # CONFIG: CMake's own module is on its way out
+tandem_require(Eigen3 libeigen3-dev 3.4 CONFIG)
+tandem_require(fmt libfmt-dev CONFIG)
+tandem_require(spdlog libspdlog-dev CONFIG)
+tandem_require(tomlplusplus libtomlplusplus-dev CONFIG)
+tandem_require(xxHash libxxhash-dev)
+tandem_require(Random123 librandom123-dev)
+tandem_require(TBB libtbb-dev 2021 CONFIG)
+if(TANDEM_TESTS)
+  tandem_require(GTest "libgtest-dev libgmock-dev" CONFIG)
+endif()
+if(TANDEM_EXAMPLES OR TANDEM_BENCH)
+  tandem_require(CLI11 libcli11-dev CONFIG)
+  tandem_require(stb libstb-dev)
+endif()
+if(TANDEM_BENCH)
+  tandem_require(benchmark libbenchmark-dev CONFIG)
+endif()
+
+if(tandem_missing)
+  list(JOIN tandem_missing " " tandem_missing)
+  message(FATAL_ERROR "tandem: dependencies are missing; install them with\n  apt-get install ${tandem_missing}")
+endif()
+
+if(TANDEM_SANITIZE STREQUAL "thread" AND TBB_DIR MATCHES "^/usr/lib")
+  message(FATAL_ERROR "tandem: ThreadSanitizer needs a oneTBB built with it, found ${TBB_DIR}; "
+    "run tests/tsan_tbb.sh and configure again from an empty build folder")
+endif()

@@ -1,0 +1,192 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <concepts>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#include <oneapi/tbb/flow_graph.h>
+
+#include <tandem/context.hpp>
+#include <tandem/core.hpp>
+#include <tandem/ports.hpp>
+#include <tandem/runtime.hpp>
+
+namespace tandem {
+
+/// Makes the messages: a callable that returns the next one, and nothing when there is none left.
+/// Optional: start() or start(Context&) before the first; a Context& as its argument.
+template <class Body, class T>
+concept CommanderBody =
+    std::is_invocable_r_v<std::optional<T>, Body&> || std::is_invocable_r_v<std::optional<T>, Body&, Context&>;
+
+/// The source of a graph: calls its body for one message after another, as long as credits are free.
+///
+/// Messages  numbered from 0 in the order of the calls; each ends exactly once downstream.
+/// Threads   the body runs in one thread of the node's own, so it may wait; a body that waits for long
+///           should look at Context::stopping(), because stop() and the destructor wait for its return.
+/// Errors    a body that throws ends the stream: its exception is an error item in the next message's
+///           place, and nothing follows.
+/// Lifetime  the destructor stops the runtime.
+template <class T>
+class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>>>, private Member {
+  static_assert(std::is_object_v<T> && !std::is_same_v<T, Arrays>, "a message is a value; Arrays come from producers");
+  using base_type = flow::composite_node<std::tuple<>, std::tuple<Item<T>>>;
+
+ public:
+  template <CommanderBody<T> Body>
+  commander_node(flow::graph& graph, Runtime& runtime, std::string name, Body body)
+      : base_type{graph},
+        graph_{graph},
+        core_{runtime.core()},
+        name_{std::move(name)},
+        output_{graph},
+        body_{std::make_unique<BodyOf<Body>>(std::move(body))} {
+    base_type::set_external_ports(typename base_type::output_ports_type{output_});
+    core_->add_member(*this);
+    source_ = &core_->add_source(name_, [this](std::uint32_t credits) {
+      auto store = std::make_unique<Store>(credits);
+      store_ = store.get();
+      return store;
+    });
+  }
+
+  ~commander_node() {
+    core_->stop();
+    core_->remove_member(*this);
+    output_.wait_idle();
+  }
+
+  /// Starts the runtime, for a graph without a stream_node: then wait with graph.wait_for_all().
+  /// Errors    as Runtime::start().
+  void activate() { core_->start(); }
+
+ private:
+  // One message for each credit, at the place of its lease.
+  class Store final : public MessageStore {
+   public:
+    explicit Store(std::uint32_t credits) : places_{std::make_unique<Place[]>(credits)} {}
+    T* make(std::uint32_t index, T&& message) {
+      return std::construct_at(reinterpret_cast<T*>(places_[index].bytes), std::move(message));
+    }
+    void destroy(std::uint32_t index) noexcept override {
+      std::destroy_at(std::launder(reinterpret_cast<T*>(places_[index].bytes)));
+    }
+
+   private:
+    struct Place {
+      alignas(T) std::byte bytes[sizeof(T)];
+    };
+    std::unique_ptr<Place[]> places_;
+  };
+
+  struct AnyBody {
+    virtual ~AnyBody() = default;
+    virtual void start(Context& context) = 0;
+    virtual std::optional<T> next(Context& context) = 0;
+  };
+  template <class Body>
+  struct BodyOf final : AnyBody {
+    explicit BodyOf(Body body_in) : body{std::move(body_in)} {}
+    void start(Context& context) override {
+      if constexpr (requires { body.start(context); }) {
+        body.start(context);
+      } else if constexpr (requires { body.start(); }) {
+        body.start();
+      }
+    }
+    std::optional<T> next(Context& context) override {
+      if constexpr (std::is_invocable_r_v<std::optional<T>, Body&, Context&>) {
+        return body(context);
+      } else {
+        return body();
+      }
+    }
+    Body body;
+  };
+
+  void opened() override {
+    graph_.reserve_wait();
+    waited_for_ = true;
+    thread_ = std::thread{[this] { run(); }};
+  }
+
+  void join() noexcept override {
+    if (thread_.joinable()) thread_.join();
+    let_graph_go();
+  }
+
+  void source_drained() noexcept override {
+    if (source_->drained()) let_graph_go();
+  }
+
+  // graph.wait_for_all() returns when the graph is done with every message, or the run was stopped.
+  void let_graph_go() noexcept {
+    if (waited_for_.exchange(false)) graph_.release_wait();
+  }
+
+  void run() noexcept {
+    Core::inside() = true;
+    pthread_setname_np(pthread_self(), ("tandem:" + name_).substr(0, 15).c_str());
+    Context context{name_, stream_key(core_->config().seed, name_), -1, &core_->stopping()};
+    bool more = true;
+    {
+      std::string problem;
+      try {
+        body_->start(context);
+      } catch (...) {
+        problem = "start: " + current_exception_text();
+      }
+      if (!problem.empty()) more = emit_failure(source_->wait_acquire(), std::move(problem));
+    }
+    // Each message goes out before the next call of the body, which may wait for as long as it likes.
+    while (more) more = emit_next(source_->wait_acquire(), context);
+    source_->finish();
+    Core::inside() = false;
+  }
+
+  // Each returns false when nothing more is to come. lease: null when the run was stopped.
+  bool emit_next(Lease* lease, Context& context) noexcept {
+    if (lease == nullptr) return false;
+    std::string problem;
+    try {
+      context.begin(lease->sequence, 1);
+      std::optional<T> message = body_->next(context);
+      if (!message) {
+        source_->discard(*lease);
+        return false;
+      }
+      lease->payload = store_->make(lease->index, std::move(*message));
+      output_.emit(Item<T>{Handle{lease, Part::graph}});
+      return true;
+    } catch (...) {
+      problem = current_exception_text();
+    }
+    return emit_failure(lease, std::move(problem));
+  }
+
+  bool emit_failure(Lease* lease, std::string reason) noexcept {
+    if (lease == nullptr) return false;
+    lease->failure = std::make_unique<Failure>(Failure{name_, lease->sequence, -1, 1, std::move(reason)});
+    output_.emit(Item<T>{Handle{lease, Part::graph}});
+    return false;
+  }
+
+  flow::graph& graph_;
+  const std::shared_ptr<Core> core_;
+  const std::string name_;
+  OutputPort<T> output_;
+  std::unique_ptr<AnyBody> body_;
+  Source* source_ = nullptr;
+  Store* store_ = nullptr;
+  std::thread thread_;
+  std::atomic<bool> waited_for_{false};
+};
+
+}  // namespace tandem

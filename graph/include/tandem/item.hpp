@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+#include <tandem/array.hpp>
+#include <tandem/error.hpp>
+#include <tandem/lease.hpp>
+
+namespace tandem {
+
+/// What travels on the edges of a graph: a handle to one message or to what was made from it.
+/// Holds     T, a trivially copyable struct or Arrays; or an error in its place.
+/// Lifetime  the value stays where it is, and the message's credit stays taken, until the last Item of
+///           the message is gone. Items may outlive the graph and the Runtime.
+/// Threads   each Item by one thread at a time; the value may be read by several.
+/// Cost      8 bytes; a copy is one atomic increment.
+template <class T>
+class Item {
+ public:
+  using value_type = T;
+
+  /// Holds nothing; oneTBB's buffers need it.
+  Item() noexcept = default;
+  /// For nodes.
+  explicit Item(Handle handle) noexcept : handle_{std::move(handle)} {}
+
+  /// False for an Item that holds nothing at all.
+  explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
+  /// True when there is a value.
+  bool ok() const noexcept { return handle_ && handle_->failure == nullptr; }
+  /// What went wrong, or null. Lifetime: the Item's.
+  const Failure* error() const noexcept { return handle_ ? handle_->failure.get() : nullptr; }
+
+  /// The value.
+  /// Errors    throws ProducerError when the item carries an error, Error when it holds nothing.
+  const T& operator*() const { return *get(); }
+  const T* operator->() const { return get(); }
+
+  /// The message's place in its commander's order, from 0.
+  std::uint64_t sequence() const noexcept { return handle_ ? handle_->sequence : 0; }
+  /// The worker that made it, from 0; -1 for a commander's message.
+  int worker() const noexcept { return handle_ ? handle_->worker : -1; }
+  /// How many tries it took, from 1.
+  int attempt() const noexcept { return handle_ ? handle_->attempt : 1; }
+
+  /// For nodes.
+  const Handle& handle() const noexcept { return handle_; }
+  Handle& handle() noexcept { return handle_; }
+
+ private:
+  const T* get() const {
+    if (!handle_) throw Error("this Item holds nothing; test it with ok() before use");
+    if (handle_->failure) throw ProducerError(*handle_->failure);
+    return static_cast<const T*>(handle_->payload);
+  }
+
+  Handle handle_;
+};
+
+/// What may travel: anything that can be copied as bytes, and Arrays.
+template <class T>
+concept Transportable = std::is_same_v<T, Arrays> || std::is_trivially_copyable_v<T>;
+
+}  // namespace tandem

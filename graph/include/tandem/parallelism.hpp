@@ -1,0 +1,20 @@
+#pragma once
+
+namespace tandem {
+
+/// Lets oneTBB have some threads more than it would by itself, for as long as it lives: a producer
+/// with 4 workers on threads is to have 4 threads, also on a machine with 2 processors, and beside
+/// what else the program runs in oneTBB.
+/// Threads   any.
+class ExtraThreads {
+ public:
+  explicit ExtraThreads(int count);
+  ~ExtraThreads();
+  ExtraThreads(const ExtraThreads&) = delete;
+  ExtraThreads& operator=(const ExtraThreads&) = delete;
+
+ private:
+  int count_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,133 @@
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include <oneapi/tbb/flow_graph.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <tandem/item.hpp>
+
+// How Tandem's nodes take part in a oneTBB graph. Between two of Tandem's nodes an item is handed on
+// by a plain call: nothing runs there that would be worth a task. To any other node it goes through
+// a queue_node of its own, filled from a task in the graph's arena. So no item is lost when that node
+// rejects or reserves, no code of the user runs in Tandem's threads, and a put from outside the arena
+// always finds a thread (oneTBB: an enqueued task is sure of one, a spawned one is not).
+
+namespace tandem {
+
+namespace flow = oneapi::tbb::flow;
+
+/// The receiving side of a node.
+template <class T>
+class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::lightweight> {
+ public:
+  /// Takes an item. Called by any thread; must not wait or throw.
+  virtual void accept(Item<T> item) noexcept = 0;
+
+ protected:
+  explicit InputPort(flow::graph& graph)
+      : flow::function_node<Item<T>, flow::continue_msg, flow::lightweight>{
+            graph, flow::unlimited, [this](const Item<T>& item) noexcept {
+              // An item that a user put back counts as the graph's again.
+              if (item) accept(Item<T>{item.handle().for_graph()});
+              return flow::continue_msg{};
+            }} {}
+};
+
+/// The sending side of a node. Edges are made and removed while no item flows, as oneTBB asks.
+template <class T>
+class OutputPort : public flow::sender<Item<T>> {
+ public:
+  explicit OutputPort(flow::graph& graph)
+      : graph_{graph}, arena_{oneapi::tbb::task_arena::attach{}} {}
+  OutputPort(const OutputPort&) = delete;
+  OutputPort& operator=(const OutputPort&) = delete;
+  ~OutputPort() override { wait_idle(); }
+
+  /// Hands an item to all successors. By any thread.
+  void emit(Item<T> item) noexcept {
+    if (!others_.empty()) put_outside(item);
+    if (ours_.empty()) return;
+    for (std::size_t index = 0; index + 1 < ours_.size(); ++index) ours_[index]->accept(item);
+    ours_.back()->accept(std::move(item));
+  }
+
+  /// Returns once no task of this port is left.
+  void wait_idle() noexcept {
+    std::unique_lock lock{mutex_};
+    idle_.wait(lock, [this] { return !scheduled_; });
+  }
+
+ private:
+  using successor_type = flow::receiver<Item<T>>;
+  struct Other {
+    successor_type* node;
+    std::unique_ptr<flow::queue_node<Item<T>>> queue;
+  };
+
+  bool register_successor(successor_type& node) override {
+    if (auto* const port = dynamic_cast<InputPort<T>*>(&node)) {
+      ours_.push_back(port);
+    } else {
+      others_.push_back({&node, std::make_unique<flow::queue_node<Item<T>>>(graph_)});
+      flow::make_edge(*others_.back().queue, node);
+    }
+    return true;
+  }
+
+  bool remove_successor(successor_type& node) override {
+    if (auto* const port = dynamic_cast<InputPort<T>*>(&node)) return std::erase(ours_, port) > 0;
+    return std::erase_if(others_, [&](const Other& other) {
+             if (other.node != &node) return false;
+             flow::remove_edge(*other.queue, node);
+             return true;
+           }) > 0;
+  }
+
+  void put_outside(const Item<T>& item) noexcept {
+    {
+      const std::lock_guard lock{mutex_};
+      outbox_.push_back(item);
+      if (scheduled_) return;
+      scheduled_ = true;
+    }
+    graph_.reserve_wait();
+    arena_.enqueue([this] { forward(); });
+  }
+
+  // One task at a time, so that items leave in the order in which they came.
+  void forward() noexcept {
+    for (;;) {
+      std::vector<Item<T>> run;
+      {
+        const std::lock_guard lock{mutex_};
+        run.swap(outbox_);
+        if (run.empty()) {
+          graph_.release_wait();
+          scheduled_ = false;
+          idle_.notify_all();  // under the lock: this port may be gone right after
+          return;
+        }
+      }
+      for (const Item<T>& item : run) {
+        for (Other& other : others_) other.queue->try_put(item);
+      }
+    }
+  }
+
+  flow::graph& graph_;
+  oneapi::tbb::task_arena arena_;
+  std::vector<InputPort<T>*> ours_;
+  std::vector<Other> others_;
+
+  std::mutex mutex_;  // guards all below
+  std::vector<Item<T>> outbox_;
+  bool scheduled_ = false;
+  std::condition_variable idle_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,177 @@
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <oneapi/tbb/flow_graph.h>
+#include <oneapi/tbb/task_arena.h>
+
+#include <tandem/context.hpp>
+#include <tandem/core.hpp>
+#include <tandem/parallelism.hpp>
+#include <tandem/ports.hpp>
+#include <tandem/runtime.hpp>
+
+namespace tandem {
+
+/// What a producer_node accepts as its body: a copyable callable that fills an Out, or returns one.
+/// Any of (in, out, context), (in, out), (in, context) -> Out, (in) -> Out; optional: start(Context&) or
+/// start(), called once per worker before its first message.
+template <class Body, class In, class Out>
+concept ProducerBody =
+    std::copy_constructible<Body> &&
+    (std::is_invocable_v<Body&, const In&, Out&, Context&> || std::is_invocable_v<Body&, const In&, Out&> ||
+     std::is_invocable_r_v<Out, Body&, const In&, Context&> || std::is_invocable_r_v<Out, Body&, const In&>);
+
+/// Turns each message into a T or into Arrays, with workers that are tasks of this process or processes of
+/// their own, as `placement` of [node.NAME] says; the body cannot tell which.
+///
+/// Workers   each has its own copy of the body, made before start(), so a body may keep state.
+/// Output    of indeterminate contents when the body gets it: whoever declares an array fills it.
+/// Errors    a body that throws makes its message's item carry the error; an item that carries an error
+///           already passes untouched. A worker process that dies is replaced and its message tried again,
+///           up to `attempts` times.
+/// Order     of completion; a sequencer_node restores the commander's.
+/// Lifetime  the destructor stops the runtime.
+template <class In, class Out>
+class producer_node
+    : public flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>, private Member, private Outlet {
+  static_assert(Transportable<In>, "a producer's input must be Arrays or trivially copyable: it may cross a process boundary");
+  static_assert(Transportable<Out>, "a producer's output must be Arrays or trivially copyable: it lives in shared memory");
+  using base_type = flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>;
+  static constexpr bool kArraysOut = std::is_same_v<Out, Arrays>;
+
+ public:
+  /// A node whose output is a struct.
+  template <class Body>
+    requires(!kArraysOut && ProducerBody<Body, In, Out>)
+  producer_node(flow::graph& graph, Runtime& runtime, std::string name, Body body)
+      : producer_node{graph, runtime, std::move(name), struct_layout(), factory(std::move(body))} {}
+
+  /// A node whose output is a set of arrays of fixed shapes.
+  /// Errors    throws Error when two arrays share a name or one has none.
+  template <class Body>
+    requires(kArraysOut && ProducerBody<Body, In, Out>)
+  producer_node(flow::graph& graph, Runtime& runtime, std::string name, std::vector<ArraySpec> arrays, Body body)
+      : producer_node{graph, runtime, std::move(name), arrays_layout(std::move(arrays)), factory(std::move(body))} {}
+
+  ~producer_node() {
+    core_->stop();
+    core_->remove_member(*this);
+    output_.wait_idle();
+  }
+
+ private:
+  class Input final : public InputPort<In> {
+   public:
+    Input(flow::graph& graph, producer_node& node) : InputPort<In>{graph}, node_{node} {}
+    void accept(Item<In> item) noexcept override {
+      if (item && node_.core_->is_open()) node_.core_->crew(node_.index_).submit(std::move(item.handle()));
+    }
+
+   private:
+    producer_node& node_;
+  };
+
+  template <class UserBody>
+  class BodyOf final : public tandem::Body {
+   public:
+    explicit BodyOf(const UserBody& body) : body_{body} {}
+    void start(Context& context) override {
+      if constexpr (requires { body_.start(context); }) {
+        body_.start(context);
+      } else if constexpr (requires { body_.start(); }) {
+        body_.start();
+      }
+    }
+    void run(const void* input, void* output, Context& context) override {
+      const In& in = *static_cast<const In*>(input);
+      Out& out = *static_cast<Out*>(output);
+      if constexpr (std::is_invocable_v<UserBody&, const In&, Out&, Context&>) {
+        body_(in, out, context);
+      } else if constexpr (std::is_invocable_v<UserBody&, const In&, Out&>) {
+        body_(in, out);
+      } else if constexpr (std::is_invocable_r_v<Out, UserBody&, const In&, Context&>) {
+        out = body_(in, context);
+      } else {
+        out = body_(in);
+      }
+    }
+
+   private:
+    UserBody body_;
+  };
+
+  using Factory = std::function<std::unique_ptr<tandem::Body>()>;
+
+  template <class UserBody>
+  static Factory factory(UserBody body) {
+    static_assert(!kArraysOut || std::is_invocable_v<UserBody&, const In&, Out&, Context&> ||
+                      std::is_invocable_v<UserBody&, const In&, Out&>,
+                  "a producer of Arrays fills them: (const In&, Arrays& out) or (const In&, Arrays& out, Context&)");
+    return [prototype = std::make_shared<const UserBody>(std::move(body))] {
+      return std::make_unique<BodyOf<UserBody>>(*prototype);
+    };
+  }
+
+  static BlockLayout struct_layout() {
+    BlockLayout layout;
+    if constexpr (!kArraysOut) {
+      static_assert(alignof(Out) <= BlockLayout::kAlign, "outputs are aligned to 64 bytes at most");
+      layout.output_bytes = sizeof(Out);
+    }
+    return layout;
+  }
+
+  static BlockLayout arrays_layout(std::vector<ArraySpec> arrays) {
+    BlockLayout layout;
+    layout.arrays = std::make_shared<const ArraysLayout>(std::move(arrays));
+    layout.output_bytes = layout.arrays->bytes();
+    return layout;
+  }
+
+  producer_node(flow::graph& graph, Runtime& runtime, std::string name, BlockLayout layout, Factory make_body)
+      : base_type{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
+    base_type::set_external_ports(typename base_type::input_ports_type{input_},
+                                  typename base_type::output_ports_type{output_});
+    Core::NewNode node;
+    node.name = std::move(name);
+    if constexpr (!std::is_same_v<In, Arrays>) {
+      node.message_bytes = sizeof(In);
+      if (sizeof(In) > kInlineBytes) layout.message_bytes = sizeof(In);
+    }
+    node.layout = std::move(layout);
+    node.make_body = std::move(make_body);
+    node.outlet = this;
+    const NodeConfig config = core_->config().node(node.name);
+    if (config.placement == Placement::thread) {
+      extra_ = std::make_unique<ExtraThreads>(config.workers);
+      arena_ = std::make_unique<oneapi::tbb::task_arena>(config.workers, 0U);
+      node.spawn = [arena = arena_.get()](std::function<void()> task) {
+        arena->enqueue([task = std::move(task)] {
+          Core::inside() = true;
+          task();
+          Core::inside() = false;
+        });
+      };
+    }
+    core_->add_member(*this);
+    index_ = core_->add_node(std::move(node));
+  }
+
+  void emit(Handle item) noexcept override { output_.emit(Item<Out>{std::move(item)}); }
+
+  const std::shared_ptr<Core> core_;
+  Input input_;
+  OutputPort<Out> output_;
+  std::unique_ptr<ExtraThreads> extra_;
+  std::unique_ptr<oneapi::tbb::task_arena> arena_;
+  std::uint32_t index_ = 0;
+};
+
+}  // namespace tandem

@@ -1,0 +1,14 @@
+#pragma once
+
+/// All of Tandem.
+
+#include <tandem/array.hpp>
+#include <tandem/commander_node.hpp>
+#include <tandem/config.hpp>
+#include <tandem/context.hpp>
+#include <tandem/error.hpp>
+#include <tandem/item.hpp>
+#include <tandem/producer_node.hpp>
+#include <tandem/runtime.hpp>
+#include <tandem/sequencer_node.hpp>
+#include <tandem/stream_node.hpp>

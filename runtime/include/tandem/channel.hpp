@@ -1,0 +1,100 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include <tandem/ring.hpp>
+#include <tandem/segment.hpp>
+
+// What host and worker say to each other, and where it lies. All offsets in bytes.
+//
+//   segment:        [host page][channel of slot 0][channel of slot 1]...[blocks of node 0]...
+//   host page:      written by the host, read-only in every worker
+//   channel:        [request area: bell, ring; written by the host, read-only in the worker]
+//                   [reply area:   sleep word, ring, texts; written by this worker only]
+//
+// A worker maps the whole segment read-only, and writable only its own reply area and the blocks of
+// its own node. The host reads each reply once and checks it against its ledger.
+
+namespace tandem {
+
+/// Written by the host only.
+struct HostPage {
+  alignas(kCacheLine) std::atomic<std::uint32_t> sleep_word{0};  // the pump's, see doorbell.hpp
+  alignas(kCacheLine) std::atomic<std::uint32_t> stopping{0};    // 1: bodies should return early
+};
+
+enum class RequestKind : std::uint32_t { work = 1, stop = 2 };
+inline constexpr std::uint32_t kInlineInput = 0xFFFFFFFFU;  // the message is in the token
+inline constexpr std::uint32_t kBlockInput = 0xFFFFFFFEU;   // the message is in the item's own block
+inline constexpr std::size_t kInlineBytes = 24;
+
+/// Host to worker.
+struct RequestToken {
+  RequestKind kind = RequestKind::stop;
+  std::uint32_t lease = 0;       // which block of the node takes the output
+  std::uint32_t generation = 0;  // of that lease; comes back in the reply
+  std::int32_t attempt = 1;
+  std::uint64_t sequence = 0;
+  std::uint32_t input_node = kInlineInput;  // or the node whose block is the input
+  std::uint32_t input_lease = 0;
+  std::uint64_t spare = 0;
+  std::byte message[kInlineBytes] = {};
+};
+static_assert(sizeof(RequestToken) == kCacheLine);
+
+enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4 };
+
+/// Worker to host.
+struct ReplyToken {
+  ReplyKind kind = ReplyKind::done;
+  std::uint32_t incarnation = 0;
+  std::uint32_t lease = 0;
+  std::uint32_t generation = 0;
+  std::uint64_t sequence = 0;
+  std::uint64_t busy_nanoseconds = 0;  // a hint for dispatch, believed within bounds
+  std::uint32_t text_bytes = 0;        // of the failure's text, in the text of the same place
+  std::uint32_t spare[7] = {};
+};
+static_assert(sizeof(ReplyToken) == kCacheLine);
+
+using RequestWriter = RingWriter<RequestToken>;
+using RequestReader = RingReader<RequestToken>;
+using ReplyWriter = RingWriter<ReplyToken>;
+using ReplyReader = RingReader<ReplyToken>;
+
+/// The areas of one worker slot.
+struct ChannelLayout {
+  static constexpr std::size_t kTextBytes = 256;
+
+  std::uint32_t capacity = 0;  // of both rings; a power of two
+  std::size_t offset = 0;      // of the request area in the segment
+
+  std::size_t request_bytes() const noexcept {
+    return round_up(kCacheLine + ring_bytes(capacity), Segment::page_bytes());
+  }
+  std::size_t reply_offset() const noexcept { return offset + request_bytes(); }
+  std::size_t reply_bytes() const noexcept {
+    return round_up(kCacheLine + ring_bytes(capacity) + capacity * kTextBytes,
+                    Segment::page_bytes());
+  }
+  std::size_t bytes() const noexcept { return request_bytes() + reply_bytes(); }
+
+  std::atomic<std::uint32_t>& bell(std::byte* base) const noexcept {
+    return *reinterpret_cast<std::atomic<std::uint32_t>*>(base + offset);
+  }
+  std::byte* request_ring(std::byte* base) const noexcept { return base + offset + kCacheLine; }
+  std::atomic<std::uint32_t>& sleep_word(std::byte* base) const noexcept {
+    return *reinterpret_cast<std::atomic<std::uint32_t>*>(base + reply_offset());
+  }
+  std::byte* reply_ring(std::byte* base) const noexcept {
+    return base + reply_offset() + kCacheLine;
+  }
+  /// The text that belongs to the reply at a place of the ring.
+  std::byte* text(std::byte* base, std::uint64_t place) const noexcept {
+    return reply_ring(base) + ring_bytes(capacity) + (place & (capacity - 1)) * kTextBytes;
+  }
+};
+
+}  // namespace tandem

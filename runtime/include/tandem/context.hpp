@@ -1,0 +1,106 @@
+#pragma once
+
+#include <Random123/philox.h>  // first: MicroURNG.hpp needs its macros
+
+#include <Random123/MicroURNG.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <limits>
+#include <string_view>
+
+namespace tandem {
+
+/// A repeatable stream of random numbers, one per message; works with every std::..._distribution.
+/// Method    Philox4x64-10 of Random123 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+/// Same      numbers for the same (seed, node, sequence), whatever the worker, attempt or placement.
+/// Cost      construction and copy O(1), no allocation; numbers are made four at a time when asked for.
+class Random {
+ public:
+  using result_type = std::uint64_t;
+
+  /// What a stream is for: streams for different uses share no number.
+  enum class Use : std::uint64_t { message = 0, start = 1 };
+
+  /// The stream of one message.
+  /// stream_key  from stream_key(seed, node)
+  Random(std::uint64_t stream_key, std::uint64_t sequence, Use use = Use::message)
+      : stream_{{{sequence, 0, static_cast<std::uint64_t>(use), 0}}, {{stream_key, 0}}},
+        stream_key_{stream_key} {}
+
+  [[nodiscard]] static constexpr result_type min() noexcept { return 0; }
+  [[nodiscard]] static constexpr result_type max() noexcept { return std::numeric_limits<result_type>::max(); }
+
+  /// The next number of the stream.
+  result_type operator()() {
+    if (left_in_lap_ == 0) next_lap();
+    --left_in_lap_;
+    return stream_();
+  }
+
+ protected:
+  // MicroURNG counts 2^32 blocks of four numbers in the upper half of the counter's last word, which must
+  // therefore start as zero, and then repeats silently. A new lap goes on under another counter.
+  static constexpr std::uint64_t kNumbersPerLap = std::uint64_t{4} << 32;
+  std::uint64_t left_in_lap_ = kNumbersPerLap;
+
+ private:
+  using Stream = r123::MicroURNG<r123::Philox4x64>;
+
+  void next_lap();
+
+  Stream stream_;
+  std::uint64_t stream_key_;
+};
+
+/// The key of a node's random streams, from the run's seed and the node's name (XXH3, 64 bits).
+[[nodiscard]] std::uint64_t stream_key(std::uint64_t seed, std::string_view node);
+
+/// What a body may know about the message it works on; made and kept by the runtime, one per worker.
+/// Lifetime  the worker's; a body must not keep a reference past its return.
+/// Threads   the worker's own thread only.
+class Context {
+ public:
+  /// A worker's context as start() sees it: sequence() is 0, attempt() is 1, and random() is a stream that
+  /// no message has and that every worker of the node shares, so that a restarted worker starts the same way.
+  /// stop_flag  not zero once the run is being stopped; may be null; must outlive the context, as node must
+  Context(std::string_view node, std::uint64_t key, int worker, const std::atomic<std::uint32_t>* stop_flag)
+      : node_{node}, key_{key}, random_{key, 0, Random::Use::start}, stop_flag_{stop_flag}, worker_{worker} {}
+
+  /// Turns to a message: its number, its attempt, and its random stream from the beginning.
+  void begin(std::uint64_t sequence, int attempt) {
+    sequence_ = sequence;
+    attempt_ = attempt;
+    random_ = Random{key_, sequence};
+  }
+
+  /// The message's place in the order, from 0.
+  [[nodiscard]] std::uint64_t sequence() const noexcept { return sequence_; }
+  /// How often this message has been tried, this time included: from 1.
+  [[nodiscard]] int attempt() const noexcept { return attempt_; }
+  /// This worker's index within its node, from 0.
+  [[nodiscard]] int worker() const noexcept { return worker_; }
+  /// The node's name.
+  [[nodiscard]] std::string_view node() const noexcept { return node_; }
+
+  /// True once the run is being stopped: a long body may look now and then, and return early.
+  /// Cost  one load.
+  [[nodiscard]] bool stopping() const noexcept {
+    // Relaxed: the flag carries no data, and a body that sees it one look later only returns one look later.
+    return stop_flag_ != nullptr && stop_flag_->load(std::memory_order_relaxed) != 0;
+  }
+
+  /// The message's own stream of random numbers.
+  [[nodiscard]] Random& random() noexcept { return random_; }
+
+ private:
+  std::string_view node_;
+  std::uint64_t key_;
+  Random random_;
+  const std::atomic<std::uint32_t>* stop_flag_;
+  std::uint64_t sequence_ = 0;
+  int worker_;
+  int attempt_ = 1;
+};
+
+}  // namespace tandem

@@ -1,0 +1,151 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include <tandem/config.hpp>
+#include <tandem/crew.hpp>
+#include <tandem/node.hpp>
+#include <tandem/pool.hpp>
+#include <tandem/process_crew.hpp>
+#include <tandem/pump.hpp>
+#include <tandem/segment.hpp>
+#include <tandem/source.hpp>
+#include <tandem/thread_crew.hpp>
+
+namespace tandem {
+
+/// A node of the graph, as the runtime knows it: told when the run begins and ends.
+class Member {
+ public:
+  /// The run has begun: workers are there, messages may flow.
+  virtual void opened() {}
+  /// The run is ending. Must not wait; whatever waits in the node must be woken, for good.
+  virtual void close() noexcept {}
+  /// After close() of all: returns once no thread of the node's own is left.
+  virtual void join() noexcept {}
+  /// The graph is done with a message that never came to this sequencer.
+  virtual void message_left(std::uint32_t /*source*/, std::uint64_t /*sequence*/) noexcept {}
+  /// A source has ended and the graph is done with its messages.
+  virtual void source_drained() noexcept {}
+
+ protected:
+  ~Member() = default;
+};
+
+/// What a Runtime owns, kept alive by its nodes and by the items that are still in somebody's hands.
+///
+/// Life      gathering (nodes register) -> open (start()) -> closed (stop()); never back.
+/// Threads   register from one thread at a time, before start(). start(), stop(), and the queries by
+///           any thread; stop() from inside a node or body only asks, and does not wait.
+class Core final : public SourceListener, public std::enable_shared_from_this<Core> {
+ public:
+  struct NewNode {
+    std::string name;
+    std::size_t message_bytes = 0;
+    BlockLayout layout;
+    std::function<std::unique_ptr<Body>()> make_body;
+    Outlet* outlet = nullptr;
+    Spawn spawn;
+  };
+
+  explicit Core(Config config);
+  ~Core();
+
+  const Config& config() const noexcept { return config_; }
+
+  // Gathering; each throws Error once the run has begun.
+  Source& add_source(std::string name, std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store);
+  std::uint32_t add_node(NewNode node);
+  /// Returns the sequencer's bit in Lease::sequencers.
+  std::uint64_t add_sequencer(Member& member);
+  void add_member(Member& member);
+  void remove_member(Member& member) noexcept;
+
+  /// Begins the run, once; later calls do nothing. Errors: ConfigError, MemoryError, Error; the run
+  /// is closed then.
+  void start();
+  void stop() noexcept;
+  /// Threads that the runtime's own nodes or bodies run in mark themselves, so that stop() called
+  /// there does not wait for itself.
+  static bool& inside() noexcept;
+
+  bool is_open() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::open; }
+  bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
+  /// An item of a source came into a stream's queue (1) or left it (-1).
+  void queued(std::uint32_t source, int change) noexcept { sources_[source].source->queued(change); }
+  /// All sources have ended, and the graph is done with all messages.
+  bool drained() const noexcept;
+  /// Nothing can move until somebody gives up an item that was handed out.
+  bool waits_for_user() const noexcept;
+  std::uint32_t in_flight() const noexcept { return in_flight_; }
+  /// Messages that exist now, over all sources.
+  std::uint64_t live_messages() const noexcept;
+  /// Blocks lent now, over all nodes.
+  std::uint64_t lent_blocks() const noexcept;
+  std::vector<pid_t> worker_pids() const;
+
+  Crew& crew(std::uint32_t node) noexcept { return *crews_[node]; }
+  const std::atomic<std::uint32_t>& stopping() const noexcept { return stopping_; }
+
+  void message_left(Source& source, std::uint64_t sequence) noexcept override;
+  void source_drained(Source& source) noexcept override;
+
+ private:
+  enum class Phase : std::uint8_t { gathering, open, closed };
+
+  struct SourceEntry {
+    std::string name;
+    std::unique_ptr<Source> source;
+    std::function<std::unique_ptr<MessageStore>(std::uint32_t)> make_store;
+  };
+
+  void must_be_gathering() const;
+  void check_names() const;
+  void plan();              // in-flight limit, places in the segment
+  std::size_t route_bytes() const;
+  std::uint32_t choose_in_flight() const;
+  void build();             // segment, pools, crews
+  void build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot);
+  void open_sources();
+  void begin();
+  void shut_down() noexcept;
+
+  const Config config_;
+  std::atomic<Phase> phase_{Phase::gathering};
+  std::mutex life_mutex_;  // start() and stop(), one at a time
+  std::exception_ptr start_error_;  // what start() threw; it throws that again
+  std::atomic<std::uint32_t> stopping_{0};  // for bodies on threads; processes have the host page
+
+  // Constant once open.
+  std::vector<SourceEntry> sources_;
+  NodeTable nodes_;
+  std::vector<NewNode> wanted_;  // by node, until the crews are built
+  std::uint64_t sequencers_ = 0;
+  std::uint32_t in_flight_ = 0;
+  std::uint32_t slots_ = 0;
+  std::vector<ChannelLayout> channels_;  // by slot
+  std::unique_ptr<Segment> segment_;
+  HostPage* page_ = nullptr;
+  std::vector<std::unique_ptr<Pool>> pools_;
+  std::unique_ptr<Pump> pump_;
+  std::vector<std::unique_ptr<Crew>> crews_;  // by node
+  std::vector<ProcessCrew*> process_crews_;
+  std::vector<ThreadCrew*> thread_crews_;
+
+  // Members come and go with their nodes; a call into one ends before its removal does.
+  mutable std::mutex members_mutex_;
+  std::condition_variable members_idle_;
+  std::vector<Member*> members_;
+  int calls_ = 0;
+  template <class Call>
+  void for_each_member(Call call) noexcept;
+};
+
+}  // namespace tandem

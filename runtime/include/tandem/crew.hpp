@@ -1,0 +1,115 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <tandem/lease.hpp>
+#include <tandem/node.hpp>
+#include <tandem/pool.hpp>
+#include <tandem/run.hpp>
+
+namespace tandem {
+
+/// Where a crew's items go: the output of its node.
+class Outlet {
+ public:
+  /// Takes over one graph handle. Called by any thread, without locks.
+  virtual void emit(Handle item) noexcept = 0;
+
+ protected:
+  ~Outlet() = default;
+};
+
+/// The workers of one node, as the graph sees them: messages go in, and each comes out exactly once
+/// at the outlet, with a value or with an error, until the crew is stopped. Threads, processes and
+/// later ranks differ behind this class and nowhere else.
+///
+/// Threads   submit() and flush() by any thread.
+/// Locks     mutex_ guards all members below it. No handle is dropped, no item emitted and no
+///           system call made while it is held: such things are collected in Acts and done after.
+class Crew : public Flushable {
+ public:
+  Crew(const NodeInfo& node, Pool& pool, Outlet& outlet);
+  Crew(const Crew&) = delete;
+  Crew& operator=(const Crew&) = delete;
+  virtual ~Crew() = default;
+
+  /// Accepts a message; acted on at the end of the caller's Run. Never waits.
+  void submit(Handle input) noexcept;
+  void flush() noexcept override;
+
+  /// From now on messages are dropped, and so are those that no worker has begun.
+  void stop() noexcept;
+  /// True when messages wait for a block, and no worker is at work that could bring one back:
+  /// only somebody who gives up an item can help.
+  bool starved() const noexcept;
+  const NodeInfo& node() const noexcept { return node_; }
+  Pool& pool() noexcept { return pool_; }
+
+ protected:
+  struct Job {
+    Handle input;
+    int attempt = 1;
+  };
+  /// What is to be done once the lock is released.
+  struct Acts {
+    std::vector<Handle> emit;
+    std::vector<Handle> drop;
+    std::vector<std::uint32_t> wake;  // workers, by index within the crew
+    std::vector<std::string> log;
+  };
+
+  /// Gives pending messages to workers that can take them. Under the lock.
+  virtual void dispatch(Acts& acts) = 0;
+  /// Wakes the workers named by `acts`. Without the lock.
+  virtual void wake(const Acts& acts) noexcept = 0;
+  /// Workers at work now. Under the lock.
+  virtual bool anybody_busy() const noexcept = 0;
+  void carry_out(Acts& acts) noexcept;
+
+  // Under the lock, all of them:
+  /// The next pending message with a lease and a block for it; passes failed inputs on, and turns
+  /// messages for which there is no memory at all into errors. Null: none, or it must wait.
+  Lease* next_job(Acts& acts);
+  void take_inbox();
+  /// The item is made: its input may go, and it goes out.
+  void complete(Lease& lease, Acts& acts);
+  void fail(Lease& lease, std::string reason, Acts& acts);
+  /// Takes back what a lost worker was given. The message waits again, at the front.
+  void put_back(Lease& lease, int attempt);
+  /// No worker is left and none will come: every message fails with this reason.
+  void give_up(std::string reason, int worker, Acts& acts);
+  void fail_pending(Acts& acts);
+  const Handle& input_of(const Lease& lease) const { return inputs_[lease.index]; }
+  std::byte* output_of(const Lease& lease) const noexcept {
+    return pool_.block(lease.index) + node_.layout.output_offset();
+  }
+  /// The input as a body wants it. In this process.
+  const void* payload_of_input(const Lease& lease) const noexcept;
+
+  const NodeInfo& node_;
+  Pool& pool_;
+  Outlet& outlet_;
+
+  mutable std::mutex mutex_;
+  std::deque<Job> pending_;
+  bool stopped_ = false;
+
+ private:
+  Lease* lend(Job& job);
+  void reclaim(Lease& lease, int attempt);
+
+  std::vector<Handle> inputs_;  // by lease: the item it is made from, unless that is the message itself
+  std::optional<Failure> given_up_;
+  bool waits_for_block_ = false;
+  bool refusal_told_ = false;
+
+  std::mutex inbox_mutex_;  // taken after mutex_, if both are
+  std::vector<Handle> inbox_;
+};
+
+}  // namespace tandem

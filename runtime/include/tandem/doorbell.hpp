@@ -1,0 +1,114 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+
+// How a sleeping side is woken, and how the waking side knows that it must be.
+//
+// The side that may sleep owns one word: odd while it sleeps or is about to, even while it is
+// awake, and different at each sleep. The other side looks at the word after it has published,
+// and makes the system call at most once for each sleep.
+//
+//     sleeper:  word = odd;      fence;  look at the ring;  sleep if it is empty
+//     ringer:   publish a token; fence;  look at the word;  ring if it is odd
+//
+// With both fences, either the sleeper sees the token or the ringer sees the odd word. Without
+// either one, both may miss, and the token would lie there until somebody else rings (Dekker's
+// store-buffering case; futex(2)).
+//
+// A ring must last until it is heard: a ringer may look at the word late, when the token that it
+// published is long taken and the sleeper is on its way into the next sleep, and it rings only once
+// for each sleep. So every bell is a counter that the sleeper can compare, not a bare wake-up call.
+//
+// A worker sleeps on a FutexBell in memory that only the host writes. The host sleeps in epoll,
+// because it waits for the ends of processes too, and is rung through an eventfd. If the host dies,
+// the worker is killed with it; if a worker dies, its pidfd wakes the host.
+
+namespace tandem {
+
+/// The sleeping side's view of its word.
+template <template <class> class Atomic = std::atomic>
+class Sleeper {
+ public:
+  Sleeper() = default;
+  explicit Sleeper(Atomic<std::uint32_t>& word) : word_{&word} {}
+
+  /// Announces a sleep. The caller must look for work once more before it really sleeps.
+  void announce() noexcept {
+    epoch_ |= 1U;
+    word_->store(epoch_, std::memory_order_relaxed);
+    // SLEEP: pairs with RING in Ringer::must_ring(). Weaker: see above, a lost wake-up.
+    fence();
+  }
+  /// The side is awake again.
+  void awake() noexcept {
+    epoch_ = (epoch_ | 1U) + 1;
+    word_->store(epoch_, std::memory_order_relaxed);  // a late ring is harmless
+  }
+
+ private:
+  static void fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
+
+  Atomic<std::uint32_t>* word_ = nullptr;
+  std::uint32_t epoch_ = 0;
+};
+
+/// The other side's view of the sleeper's word.
+template <template <class> class Atomic = std::atomic>
+class Ringer {
+ public:
+  Ringer() = default;
+  explicit Ringer(const Atomic<std::uint32_t>& word) : word_{&word} {}
+
+  /// True when the other side sleeps and has not been rung for this sleep. Call after publishing.
+  [[nodiscard]] bool must_ring() noexcept {
+    // RING: pairs with SLEEP in Sleeper::announce().
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint32_t now = word_->load(std::memory_order_relaxed);
+    if ((now & 1U) == 0 || now == rung_) return false;
+    rung_ = now;
+    return true;
+  }
+
+ private:
+  const Atomic<std::uint32_t>* word_ = nullptr;
+  std::uint32_t rung_ = 0;
+};
+
+/// A bell in shared memory: a counter with a shared futex (futex(2)).
+/// Threads   rung by one process at a time; heard by another, which may map it read-only.
+class FutexBell {
+ public:
+  FutexBell() = default;
+  explicit FutexBell(std::atomic<std::uint32_t>& count) : count_{&count} {}
+
+  void ring() const noexcept;
+  /// How often it was rung: read before Sleeper::announce(), handed to wait().
+  std::uint32_t count() const noexcept { return count_->load(std::memory_order_acquire); }
+  /// Sleeps until the bell is rung once more than `heard`; ends early for any reason.
+  void wait(std::uint32_t heard) const noexcept;
+
+ private:
+  std::atomic<std::uint32_t>* count_ = nullptr;
+};
+
+/// An eventfd (eventfd(2)) that ends an epoll_wait. Close-on-exec, non-blocking.
+class EventBell {
+ public:
+  /// Errors    throws Error when the process has no descriptor left.
+  EventBell();
+  ~EventBell();
+  EventBell(const EventBell&) = delete;
+  EventBell& operator=(const EventBell&) = delete;
+
+  int descriptor() const noexcept { return descriptor_; }
+  void ring() const noexcept;
+  /// Takes all rings so far.
+  void clear() const noexcept;
+
+ private:
+  int descriptor_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <variant>
+
+namespace tandem {
+
+/// Owns one descriptor.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int number) noexcept : number_{number} {}
+  Descriptor(Descriptor&& other) noexcept : number_{other.number_} { other.number_ = -1; }
+  Descriptor& operator=(Descriptor&& other) noexcept;
+  ~Descriptor();
+
+  int get() const noexcept { return number_; }
+  explicit operator bool() const noexcept { return number_ >= 0; }
+
+ private:
+  int number_ = -1;
+};
+
+/// The host's end of the fork server: a single-threaded copy of the host, forked when the graph
+/// starts, that forks workers on request, now and whenever one must be replaced.
+///
+/// Why a server: the host has threads, and a process with threads can be forked safely only into a
+/// copy that does little. The server is forked once, early, and what it forks is clean.
+/// Who ends whom: the server dies with the host's thread that called start() (PR_SET_PDEATHSIG
+/// follows the thread), so that must be the pump, which lives as long as the runtime; each worker
+/// dies with the server. The server is the workers' parent and reports how they ended; that they
+/// ended the host knows from their pidfds.
+/// Threads   the pump's only.
+class Launcher {
+ public:
+  struct Started {
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+    pid_t pid;
+    Descriptor pidfd;
+  };
+  struct NotStarted {
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+    int error;  // errno of fork(2) or pidfd_open(2)
+  };
+  struct Ended {
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+    int status;  // as waitpid(2) gives it
+  };
+  using Report = std::variant<Started, NotStarted, Ended>;
+
+  /// worker_main runs in each new worker and must not return.
+  explicit Launcher(std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
+  ~Launcher();
+  Launcher(const Launcher&) = delete;
+  Launcher& operator=(const Launcher&) = delete;
+
+  /// Forks a server. Errors: throws Error when the system has no process or descriptor left.
+  void start();
+  /// Kills the server, and thereby every worker that is left, and reaps it.
+  void stop() noexcept;
+  bool running() const noexcept { return static_cast<bool>(socket_); }
+
+  /// Asks for a worker; answered by Started or NotStarted. False when the server is gone.
+  [[nodiscard]] bool request(std::uint32_t slot, std::uint32_t incarnation) noexcept;
+  /// The next report, if one has arrived.
+  [[nodiscard]] std::optional<Report> receive();
+
+  int socket() const noexcept { return socket_.get(); }        // readable when a report is there
+  int server_pidfd() const noexcept { return pidfd_.get(); }   // readable when the server is gone
+
+ private:
+  std::function<void(std::uint32_t, std::uint32_t)> worker_main_;
+  Descriptor socket_;
+  Descriptor pidfd_;
+  pid_t server_ = -1;
+};
+
+/// "killed by signal 9 (SIGKILL)" or "exited with status 3", from waitpid's status.
+std::string describe_status(int status);
+
+int open_pidfd(pid_t pid) noexcept;
+int send_pidfd_signal(int pidfd, int signal) noexcept;
+
+}  // namespace tandem

@@ -1,0 +1,198 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include <tandem/array.hpp>
+#include <tandem/error.hpp>
+
+// A lease is the host's record of one item: whose message it is, which block it lives in, and how
+// many handles keep it. All leases are in the host's private heap and are made once, before the
+// first message. No worker process can see one.
+//
+// A *root* lease belongs to a source and carries one credit and the message itself. A *child*
+// lease belongs to a producer node's pool and carries one block. Every child keeps its root alive.
+//
+// Handles are counted in two parts: those inside the graph (on edges, in queues, with workers) and
+// those in the user's hands. Each part of a child holds one reference of the same part on the root:
+//
+//     root.graph = own graph handles + children whose graph part is not zero
+//     root.user  = own user handles  + children whose user part is not zero
+//
+// so that "the graph is done with message n" is exactly the root's graph part reaching zero, and
+// "its credit is free" is exactly both parts reaching zero. The graph part rises from zero only
+// when a user puts an item back into a graph.
+
+namespace tandem {
+
+struct Lease;
+
+/// Takes leases back. Called by whichever thread drops the last handle; must not throw or block.
+class LeaseOwner {
+ public:
+  /// A user put an item back into a graph that was done with its message (roots only).
+  virtual void entered_graph() noexcept = 0;
+  /// The graph is done with message `sequence`; only users may still hold it (roots only).
+  virtual void left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept = 0;
+  /// Nobody holds the lease any more; the owner may lend it again.
+  virtual void ended(Lease& lease) noexcept = 0;
+
+ protected:
+  ~LeaseOwner() = default;
+};
+
+/// Which of the two counts a handle belongs to.
+enum class Part : std::uint8_t { graph, user };
+
+class Handle;
+
+/// One item, as the host knows it. Everything but the two atomics is written by the one thread
+/// that fills the lease, before the first handle to it is handed on, and is constant afterwards.
+struct alignas(64) Lease {
+  // Constant after construction.
+  LeaseOwner* owner = nullptr;
+  std::uint32_t index = 0;  // place in the owner's table, and of the block in its area
+
+  // Constant from the first handle to the last.
+  std::uint32_t generation = 0;    // counts the lends of this lease: tells a late reply from a true one
+  Lease* root = nullptr;           // the message's lease; the lease itself in a root
+  std::uint64_t sequence = 0;      // the message's place in its source's order
+  std::uint32_t source = 0;        // which source of the runtime made the message
+  int worker = -1;                 // who made the item
+  int attempt = 1;                 // how often its message had to be given out
+  void* payload = nullptr;         // a T in the message store or in a block, or &arrays
+  Arrays arrays;                   // used when the item is a set of arrays
+  std::uint32_t node = 0;          // the node that made it
+  std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
+
+  // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
+  std::atomic<std::uint64_t> sequencers{0};
+
+  Lease* next = nullptr;  // link of the owner's free list, while nobody holds the lease
+
+  void add(Part part) noexcept;
+  void drop(Part part) noexcept;
+  /// A graph handle becomes a user's one.
+  void convert_to_user() noexcept;
+  /// The holder of a user handle makes a graph handle beside it.
+  void add_to_graph() noexcept;
+  /// How many handles of a part there are; exact only while nobody else holds one.
+  std::uint64_t count(Part part) const noexcept;
+  /// Starts a new life with one graph handle.
+  void open() noexcept;
+
+ private:
+  static constexpr std::uint64_t kGraph = std::uint64_t{1} << 32;
+  static constexpr std::uint64_t kUser = 1;
+  static constexpr std::uint64_t kUserMask = kGraph - 1;
+  static constexpr std::uint64_t unit(Part part) { return part == Part::graph ? kGraph : kUser; }
+
+  std::atomic<std::uint64_t> references_{0};  // graph handles in the upper half, user's in the lower
+};
+
+inline void Lease::add(Part part) noexcept {
+  // Relaxed is enough: whoever adds already holds a handle, so the lease cannot end meanwhile, and
+  // whatever it hands the new handle to synchronises by its own means.
+  references_.fetch_add(unit(part), std::memory_order_relaxed);
+}
+
+inline void Lease::open() noexcept { references_.store(kGraph, std::memory_order_relaxed); }
+
+inline std::uint64_t Lease::count(Part part) const noexcept {
+  const std::uint64_t now = references_.load(std::memory_order_relaxed);
+  return part == Part::graph ? now >> 32 : now & kUserMask;
+}
+
+inline void Lease::drop(Part part) noexcept {
+  // Read first: once the count is down another thread may end the lease and lend it again.
+  LeaseOwner* const my_owner = owner;
+  Lease* const my_root = root;
+  const std::uint64_t my_sequence = sequence;
+  // Relaxed: a bit set by a holder after this line is missed, and the sequencer is then told of a
+  // message that it knows already, which it ignores.
+  const std::uint64_t known = part == Part::graph ? sequencers.load(std::memory_order_relaxed) : 0;
+  // ENDED: acq_rel, so that the thread that takes the lease back sees all that the other holders
+  // did with it. Weaker: a block could be lent again while its last reader still reads.
+  const std::uint64_t now =
+      references_.fetch_sub(unit(part), std::memory_order_acq_rel) - unit(part);
+  const bool part_gone = part == Part::graph ? (now >> 32) == 0 : (now & kUserMask) == 0;
+  if (my_root == this) {
+    if (part_gone && part == Part::graph) my_owner->left_graph(my_sequence, known);
+    if (now == 0) my_owner->ended(*this);
+    return;
+  }
+  if (now == 0) my_owner->ended(*this);  // the block first, so that a freed credit finds a free block
+  if (part_gone) my_root->drop(part);
+}
+
+inline void Lease::convert_to_user() noexcept {
+  const std::uint64_t before = references_.fetch_add(kUser, std::memory_order_relaxed);
+  // The first user's handle of a child: our graph handle keeps the root's graph part above zero
+  // until after this line, so the root cannot end in between.
+  if (root != this && (before & kUserMask) == 0) root->add(Part::user);
+  drop(Part::graph);
+}
+
+inline void Lease::add_to_graph() noexcept {
+  const std::uint64_t before = references_.fetch_add(kGraph, std::memory_order_acq_rel);
+  if ((before >> 32) != 0) return;
+  if (root != this) {
+    root->add_to_graph();
+  } else {
+    owner->entered_graph();
+  }
+}
+
+/// Keeps one item alive. Eight bytes; copying costs one atomic increment.
+/// Threads   different handles to one item may be used and dropped by different threads.
+class Handle {
+ public:
+  Handle() noexcept = default;
+  /// Adopts one reference that the caller owns.
+  Handle(Lease* lease, Part part) noexcept
+      : bits_(reinterpret_cast<std::uintptr_t>(lease) | (part == Part::user ? 1U : 0U)) {}
+  Handle(const Handle& other) noexcept : bits_(other.bits_) {
+    if (bits_ != 0) get()->add(part());
+  }
+  Handle(Handle&& other) noexcept : bits_(std::exchange(other.bits_, 0)) {}
+  Handle& operator=(Handle other) noexcept {
+    std::swap(bits_, other.bits_);
+    return *this;
+  }
+  ~Handle() {
+    if (bits_ != 0) get()->drop(part());
+  }
+
+  explicit operator bool() const noexcept { return bits_ != 0; }
+  Lease* get() const noexcept { return reinterpret_cast<Lease*>(bits_ & ~std::uintptr_t{1}); }
+  Lease* operator->() const noexcept { return get(); }
+  Lease& operator*() const noexcept { return *get(); }
+  Part part() const noexcept { return (bits_ & 1U) != 0 ? Part::user : Part::graph; }
+
+  /// Gives the reference up to the caller.
+  Lease* release() noexcept {
+    Lease* lease = get();
+    bits_ = 0;
+    return lease;
+  }
+  /// A handle that counts as the graph's, whatever this one counts as.
+  Handle for_graph() const noexcept {
+    if (bits_ == 0 || part() == Part::graph) return *this;
+    get()->add_to_graph();
+    return Handle{get(), Part::graph};
+  }
+  /// From now on the item is in the user's hands, not in the graph.
+  void leave_graph() noexcept {
+    if (bits_ == 0 || part() == Part::user) return;
+    get()->convert_to_user();
+    bits_ |= 1U;
+  }
+
+ private:
+  std::uintptr_t bits_ = 0;  // the lease's address; bit 0: the user's part
+};
+
+}  // namespace tandem

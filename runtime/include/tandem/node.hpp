@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <tandem/config.hpp>
+#include <tandem/context.hpp>
+#include <tandem/pool.hpp>
+
+namespace tandem {
+
+/// One instance of a user's producer, with its types erased. One per worker, used by it alone.
+class Body {
+ public:
+  virtual ~Body() = default;
+  virtual void start(Context& context) = 0;
+  /// input: a const In or a const Arrays. output: an Out or an Arrays, of indeterminate contents.
+  virtual void run(const void* input, void* output, Context& context) = 0;
+};
+
+/// What the runtime knows of a producer node. Constant once the graph has started, so that forked
+/// workers see the same.
+struct NodeInfo {
+  std::string name;
+  std::uint32_t index = 0;
+  NodeConfig config;
+  std::uint64_t random_key = 0;  // stream_key(seed, name)
+  std::size_t message_bytes = 0;  // of an input that a source makes; 0 when the input is Arrays
+  BlockLayout layout;
+  std::size_t blocks_offset = 0;
+  std::uint32_t blocks = 0;
+  std::function<std::unique_ptr<Body>()> make_body;
+
+  std::size_t blocks_bytes() const noexcept {
+    return round_up(layout.stride() * blocks, Segment::page_bytes());
+  }
+  bool output_is_arrays() const noexcept { return layout.arrays != nullptr; }
+};
+
+using NodeTable = std::vector<std::unique_ptr<NodeInfo>>;
+
+/// The text of the exception being handled, whatever its type. Call inside a catch block.
+std::string current_exception_text();
+
+}  // namespace tandem

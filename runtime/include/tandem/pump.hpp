@@ -1,0 +1,83 @@
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <tandem/channel.hpp>
+#include <tandem/doorbell.hpp>
+#include <tandem/launcher.hpp>
+#include <tandem/process_crew.hpp>
+#include <tandem/worker.hpp>
+
+namespace tandem {
+
+/// The host's one thread for worker processes: it reads their replies, sees them end, has them
+/// replaced, and keeps their deadlines. It sleeps in epoll until the bell, a pidfd, the fork server
+/// or a deadline wakes it, and runs none of the user's code.
+/// Threads   start(), stop() by the runtime; ring() by any; the rest by the pump's own thread.
+class Pump {
+ public:
+  Pump(HostPage& page, std::chrono::nanoseconds grace);
+  ~Pump();
+  Pump(const Pump&) = delete;
+  Pump& operator=(const Pump&) = delete;
+
+  int bell() const noexcept { return bell_.descriptor(); }
+  void ring() const noexcept { bell_.ring(); }
+
+  /// Takes the crews in the order of their first slots. plans: one for each slot.
+  void add(ProcessCrew& crew) { crews_.push_back(&crew); }
+  void launch(std::uint32_t slot, std::uint32_t incarnation);
+  /// Forks the fork server and asks for all workers. Errors: throws what the fork server's start threw.
+  void start(std::vector<WorkerPlan> plans);
+  /// Lets workers finish for as long as `grace`, kills the rest, and returns when all are gone.
+  void stop();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  struct Slot {
+    std::uint32_t incarnation = 0;  // the last asked for
+    bool awaited = false;           // asked for, and not answered yet
+    bool gone = false;              // its pidfd says so; the cause is still under way
+    std::optional<int> status;
+    Clock::time_point gone_since;
+  };
+  enum class Event : std::uint32_t { bell, reports, server, worker };
+
+  void run(std::promise<void> started);
+  void begin();
+  bool finished(Clock::time_point now);
+  void wait(Clock::time_point until);
+  void handle(std::uint64_t tag);
+  void receive_reports();
+  void watch(int descriptor, Event event, std::uint32_t slot) const;
+  void forget(int descriptor) const;
+  void settle(std::uint32_t slot);
+  Clock::time_point settle_late(Clock::time_point now);
+  void replace_server();
+  ProcessCrew& crew_of(std::uint32_t slot);
+  bool awaits_any() const noexcept;
+
+  HostPage& page_;
+  const std::chrono::nanoseconds grace_;
+  const EventBell bell_;
+  const Descriptor epoll_;
+  std::vector<WorkerPlan> plans_;
+  std::vector<ProcessCrew*> crews_;
+  std::vector<Slot> slots_;
+  std::unique_ptr<Launcher> launcher_;
+  Sleeper<> sleeper_;
+  std::atomic<bool> stop_{false};
+  bool ending_ = false;
+  bool killed_ = false;
+  Clock::time_point end_by_;
+  std::thread thread_;
+};
+
+}  // namespace tandem

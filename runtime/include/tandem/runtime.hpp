@@ -1,0 +1,60 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include <tandem/config.hpp>
+
+namespace tandem {
+
+class Core;
+
+/// Owns the memory, the workers and the configuration that a graph's nodes use.
+/// Life      nodes are made with it; the first next(), activate() or start() forks the workers; stop()
+///           or the destructor ends them. One run; a later run takes another Runtime.
+/// Lifetime  may end before its nodes, or after; items stay valid until their last handle is gone.
+/// Threads   all functions may be called by any thread.
+class Runtime {
+ public:
+  /// Configured by tandem.toml in the current directory, if there is one, then by TANDEM_* in the
+  /// environment.
+  /// Errors    throws ConfigError, with the place and what to write instead.
+  Runtime();
+  /// The same, then --tandem.key=value arguments, which are removed from argv.
+  Runtime(int& argc, char** argv);
+  explicit Runtime(Config config);
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  const Config& config() const noexcept;
+
+  /// Starts the workers; done by the first next() or activate() otherwise. Once; then does nothing.
+  /// Errors    throws ConfigError (unknown node), MemoryError (not enough for one item, or for
+  ///           in_flight of them), Error (no process, no descriptor).
+  void start();
+  /// Ends the run: consumers get no further item, commanders no further call, workers are ended.
+  /// A worker process that is still busy after `grace` is killed. A body on a thread, and a commander,
+  /// must return by itself (Context::stopping()); stop() waits for it, unless it is called from there.
+  void stop() noexcept;
+
+  /// Items that may be between commander and consumer, as configured or chosen; 0 before start().
+  std::uint32_t in_flight() const noexcept;
+  /// Messages of which somebody still holds an item.
+  std::uint64_t live_messages() const noexcept;
+  /// Blocks of shared memory that are lent now.
+  std::uint64_t lent_blocks() const noexcept;
+  /// The worker processes that are running now.
+  std::vector<pid_t> worker_pids() const;
+
+  /// For nodes.
+  const std::shared_ptr<Core>& core() const noexcept { return core_; }
+
+ private:
+  std::shared_ptr<Core> core_;
+};
+
+}  // namespace tandem

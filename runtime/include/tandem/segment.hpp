@@ -1,0 +1,53 @@
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+#include <boost/interprocess/mapped_region.hpp>
+
+namespace tandem {
+
+/// A sealed, anonymous memory file, mapped into this process: all memory that host and workers share.
+///
+/// It has no name, so nothing can collide with it and nothing outlives the processes that map it.
+/// Its size is only address space; pages exist from back() on. Sealed against growing and
+/// shrinking, so that no process can take pages away under another's feet (memfd_create(2),
+/// fcntl(2) F_ADD_SEALS).
+/// Threads   back() may be called by several threads; all else is constant after construction.
+class Segment {
+ public:
+  /// Errors    throws MemoryError when the system refuses the file or the address space.
+  explicit Segment(std::size_t bytes);
+  ~Segment();
+  Segment(const Segment&) = delete;
+  Segment& operator=(const Segment&) = delete;
+
+  std::byte* base() const noexcept { return static_cast<std::byte*>(region_.get_address()); }
+  std::size_t size() const noexcept { return region_.get_size(); }
+
+  /// Takes real pages for a range, so that touching it can never raise SIGBUS.
+  /// Returns   0, or the errno of fallocate(2): ENOMEM or ENOSPC when the system has no more.
+  [[nodiscard]] int back(std::size_t offset, std::size_t bytes) noexcept;
+
+  /// What Boost.Interprocess asks of a memory-mappable object.
+  boost::interprocess::mapping_handle_t get_mapping_handle() const noexcept;
+
+  static std::size_t page_bytes() noexcept;
+
+ private:
+  int file_ = -1;
+  boost::interprocess::mapped_region region_;
+};
+
+constexpr std::size_t round_up(std::size_t bytes, std::size_t unit) noexcept {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+/// Bytes that this process may still take without the machine or its control group running out:
+/// the smaller of MemAvailable (proc(5)) and what memory.max of cgroup v2 leaves.
+std::size_t available_memory();
+
+/// "805306368 bytes (768 MiB)": the exact number, and one that can be read.
+std::string describe_bytes(std::size_t bytes);
+
+}  // namespace tandem

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include <tandem/crew.hpp>
+
+namespace tandem {
+
+/// Runs a task on some thread, soon; who brings the threads is the caller's affair (in a flow
+/// graph, oneTBB). Must not run it in the calling thread.
+using Spawn = std::function<void(std::function<void()> task)>;
+
+/// Workers as tasks in this process. A worker is one instance of the body; at most one task runs it
+/// at a time. A task ends when nothing waits, so an idle crew holds no thread.
+class ThreadCrew final : public Crew {
+ public:
+  ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn,
+             const std::atomic<std::uint32_t>& stopping);
+
+  /// Starts every worker's body, in tasks of their own.
+  void start();
+  /// After stop(): returns when no task is left. Waits for bodies that are at work; nothing can
+  /// end them but their own return.
+  void wait_idle();
+
+ private:
+  enum class State : std::uint8_t { idle, busy, failed };
+  struct Worker {
+    std::unique_ptr<Body> body;
+    Context context;
+    State state = State::busy;  // start() is the first thing it does
+    std::uint64_t service_nanoseconds = 0;
+  };
+
+  void dispatch(Acts& acts) override;
+  void wake(const Acts& acts) noexcept override;
+  bool anybody_busy() const noexcept override { return tasks_ > 0; }
+
+  void start_worker(std::uint32_t index);
+  void work(std::uint32_t index);
+  /// Messages for one worker's next turn: one, or as many short ones as fill the turn.
+  std::vector<Lease*> next_turn(Worker& worker, Acts& acts);
+  void perform(std::uint32_t index, Lease& lease);
+
+  const Spawn spawn_;
+  std::vector<Worker> workers_;
+
+  // Guarded by mutex_.
+  std::uint32_t tasks_ = 0;
+  std::condition_variable idle_;
+};
+
+}  // namespace tandem

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <tandem/channel.hpp>
+#include <tandem/node.hpp>
+
+namespace tandem {
+
+/// All that one worker process needs; built in the host before the fork server is forked, and
+/// inherited by every worker as it stood then.
+struct WorkerPlan {
+  const NodeTable* nodes = nullptr;
+  const NodeInfo* node = nullptr;
+  int worker = 0;  // index within the node
+  ChannelLayout channel;
+  std::byte* base = nullptr;  // of the segment
+  std::size_t segment_bytes = 0;
+  HostPage* host = nullptr;
+  int host_bell = -1;  // eventfd of the host's pump
+};
+
+/// A worker process's whole life after the fork: start(), then messages until the host says stop.
+/// Never returns; leaves by _exit, so that nothing of the host's state is torn down twice.
+[[noreturn]] void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept;
+
+}  // namespace tandem

@@ -1,0 +1,342 @@
+#include <tandem/core.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <tandem/log.hpp>
+
+namespace tandem {
+namespace {
+
+constexpr std::uint32_t kLeastInFlight = 64;
+constexpr std::uint32_t kMostInFlight = 1'000'000;
+constexpr std::uint32_t kLargestRing = 512;
+
+std::uint32_t ring_capacity(std::uint32_t blocks) {
+  return std::min(std::bit_ceil(std::max<std::uint32_t>(blocks + 2, 4)), kLargestRing);
+}
+
+std::string what_of(const NodeInfo& node) {
+  if (!node.output_is_arrays() || node.layout.arrays->specs().empty()) return "its output";
+  const auto& specs = node.layout.arrays->specs();
+  const auto largest = std::max_element(specs.begin(), specs.end(), [](const auto& a, const auto& b) {
+    return a.bytes() < b.bytes();
+  });
+  return fmt::format("output '{}'", largest->name);
+}
+
+}  // namespace
+
+Core::Core(Config config) : config_{std::move(config)} {}
+
+Core::~Core() { stop(); }
+
+bool& Core::inside() noexcept {
+  thread_local bool inside = false;
+  return inside;
+}
+
+void Core::must_be_gathering() const {
+  if (phase_.load(std::memory_order_acquire) != Phase::gathering) {
+    throw Error("the runtime has started already; make all nodes before the first next(), "
+                "activate() or start(), or use another Runtime");
+  }
+}
+
+Source& Core::add_source(std::string name,
+                         std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store) {
+  must_be_gathering();
+  sources_.push_back({std::move(name),
+                      std::make_unique<Source>(static_cast<std::uint32_t>(sources_.size())),
+                      std::move(store)});
+  return *sources_.back().source;
+}
+
+std::uint32_t Core::add_node(NewNode node) {
+  must_be_gathering();
+  auto info = std::make_unique<NodeInfo>();
+  info->name = node.name;
+  info->index = static_cast<std::uint32_t>(nodes_.size());
+  info->config = config_.node(node.name);
+  info->random_key = stream_key(config_.seed, node.name);
+  info->message_bytes = node.message_bytes;
+  info->layout = node.layout;
+  info->make_body = node.make_body;
+  nodes_.push_back(std::move(info));
+  wanted_.push_back(std::move(node));
+  return nodes_.back()->index;
+}
+
+std::uint64_t Core::add_sequencer(Member& member) {
+  add_member(member);
+  const std::uint64_t bit = sequencers_ + 1;
+  if (sequencers_ == std::numeric_limits<std::uint64_t>::max()) {
+    throw Error("a runtime takes at most 64 sequencers; use another Runtime for the rest");
+  }
+  sequencers_ |= bit;
+  return bit;
+}
+
+void Core::add_member(Member& member) {
+  must_be_gathering();
+  const std::lock_guard lock{members_mutex_};
+  members_.push_back(&member);
+}
+
+void Core::remove_member(Member& member) noexcept {
+  std::unique_lock lock{members_mutex_};
+  std::erase(members_, &member);
+  members_idle_.wait(lock, [this] { return calls_ == 0; });
+}
+
+// Calls outside the lock, so that a member may call back; a removed member is gone only when no
+// call is under way.
+template <class Call>
+void Core::for_each_member(Call call) noexcept {
+  std::vector<Member*> members;
+  {
+    const std::lock_guard lock{members_mutex_};
+    members = members_;
+    ++calls_;
+  }
+  for (Member* const member : members) call(*member);
+  const std::lock_guard lock{members_mutex_};
+  if (--calls_ == 0) members_idle_.notify_all();
+}
+
+void Core::start() {
+  if (is_open()) return;
+  const std::lock_guard lock{life_mutex_};
+  if (start_error_) std::rethrow_exception(start_error_);
+  if (phase_.load(std::memory_order_acquire) != Phase::gathering) return;
+  try {
+    check_names();
+    plan();
+    build();
+    open_sources();
+    begin();
+  } catch (...) {
+    start_error_ = std::current_exception();
+    shut_down();
+    throw;
+  }
+  phase_.store(Phase::open, std::memory_order_release);
+  for_each_member([](Member& member) { member.opened(); });
+}
+
+void Core::check_names() const {
+  std::vector<std::string> names;
+  for (const auto& node : nodes_) names.push_back(node->name);
+  for (const SourceEntry& entry : sources_) names.push_back(entry.name);
+  std::vector<std::string> sorted = names;
+  std::sort(sorted.begin(), sorted.end());
+  const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+  if (twice != sorted.end()) {
+    throw ConfigError(fmt::format("two nodes are named '{}'; give each its own name", *twice));
+  }
+  config_.check_node_names(names);
+}
+
+std::size_t Core::route_bytes() const {
+  std::size_t bytes = 0;
+  for (const auto& node : nodes_) {
+    if (__builtin_add_overflow(bytes, node->layout.stride(), &bytes)) {
+      throw MemoryError(fmt::format("node '{}': {} is larger than any memory", node->name, what_of(*node)));
+    }
+  }
+  return bytes * std::max<std::size_t>(sources_.size(), 1);
+}
+
+std::uint32_t Core::choose_in_flight() const {
+  const std::size_t each = route_bytes();
+  const std::size_t machine = available_memory();
+  const std::size_t budget = std::min(config_.memory.value_or(machine / 2), machine);
+  const std::string bound =
+      config_.memory && *config_.memory <= machine
+          ? fmt::format("memory = {}", describe_bytes(*config_.memory))
+          : fmt::format("the machine has {} available", describe_bytes(machine));
+  const std::size_t fits = each == 0 ? kMostInFlight : std::min<std::size_t>(budget / each, kMostInFlight);
+  std::size_t workers = 0;
+  for (const auto& node : nodes_) workers += static_cast<std::size_t>(node->config.workers);
+  const std::size_t wish = config_.in_flight.value_or(std::max<std::size_t>(kLeastInFlight, 4 * workers));
+  // Two contradicting wishes are an error; a default gives way.
+  const bool too_much = fits == 0 || (config_.in_flight && wish > fits);
+  if (!too_much) return static_cast<std::uint32_t>(std::min(wish, fits));
+  const auto largest = std::max_element(nodes_.begin(), nodes_.end(), [](const auto& a, const auto& b) {
+    return a->layout.stride() < b->layout.stride();
+  });
+  const std::size_t items = fits == 0 ? 1 : wish;
+  throw MemoryError(fmt::format(
+      "node '{}': {} needs {} bytes for each of {} items{}, {} in all, but {}; {}", (*largest)->name,
+      what_of(**largest), (*largest)->layout.stride(), items,
+      nodes_.size() > 1 ? fmt::format(" (all nodes together {})", each) : std::string{},
+      describe_bytes(each * items), bound,
+      fits == 0 ? "make the output smaller or raise memory"
+                : fmt::format("lower in_flight to {} or raise memory", fits)));
+}
+
+void Core::plan() {
+  in_flight_ = choose_in_flight();
+  const auto blocks = static_cast<std::uint32_t>(in_flight_ * std::max<std::size_t>(sources_.size(), 1));
+  std::size_t offset = round_up(sizeof(HostPage), Segment::page_bytes());
+  for (const auto& node : nodes_) {
+    node->blocks = blocks;
+    if (node->config.placement != Placement::process) continue;
+    for (int worker = 0; worker < node->config.workers; ++worker) {
+      channels_.push_back({ring_capacity(blocks), offset});
+      offset += channels_.back().bytes();
+    }
+  }
+  slots_ = static_cast<std::uint32_t>(channels_.size());
+  for (const auto& node : nodes_) {
+    node->blocks_offset = offset;
+    offset += node->blocks_bytes();
+  }
+  segment_ = std::make_unique<Segment>(offset);
+}
+
+void Core::build() {
+  const std::size_t control = nodes_.empty() ? segment_->size() : nodes_.front()->blocks_offset;
+  if (const int error = segment_->back(0, control); error != 0) {
+    throw MemoryError(fmt::format("the system refused {} for {} worker channels: {}; lower workers "
+                                  "or in_flight, or free memory",
+                                  describe_bytes(control), slots_, std::strerror(error)));
+  }
+  page_ = new (segment_->base()) HostPage;
+  if (slots_ > 0) pump_ = std::make_unique<Pump>(*page_, config_.grace);
+  std::uint32_t slot = 0;
+  for (const auto& node : nodes_) build_crew(*node, wanted_[node->index], slot);
+}
+
+void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot) {
+  pools_.push_back(std::make_unique<Pool>(node.name, *segment_, node.blocks_offset, node.layout, node.blocks));
+  Pool& pool = *pools_.back();
+  if (node.config.placement == Placement::thread) {
+    auto crew = std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, stopping_);
+    thread_crews_.push_back(crew.get());
+    crews_.push_back(std::move(crew));
+    return;
+  }
+  const auto first = channels_.begin() + slot;
+  auto crew = std::make_unique<ProcessCrew>(
+      node, pool, *wanted.outlet, segment_->base(),
+      std::vector<ChannelLayout>(first, first + node.config.workers), slot,
+      [pump = pump_.get()](std::uint32_t which, std::uint32_t incarnation) {
+        pump->launch(which, incarnation);
+      },
+      [pump = pump_.get()] { pump->ring(); });
+  slot += static_cast<std::uint32_t>(node.config.workers);
+  pump_->add(*crew);
+  process_crews_.push_back(crew.get());
+  crews_.push_back(std::move(crew));
+}
+
+void Core::open_sources() {
+  std::uint32_t workers = 0;
+  for (const auto& node : nodes_) workers += static_cast<std::uint32_t>(node->config.workers);
+  // A quarter of the credits at once, so that waking the emitter pays; but never so many that a
+  // worker could wait for a message while credits lie idle.
+  const std::uint32_t kept = std::min(in_flight_, 2 * workers);
+  const std::uint32_t resume_at = std::max<std::uint32_t>((in_flight_ - kept) / 4, 1);
+  for (SourceEntry& entry : sources_) {
+    entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_), in_flight_, resume_at,
+                       sequencers_);
+  }
+}
+
+void Core::begin() {
+  if (pump_) {
+    std::vector<WorkerPlan> plans;
+    for (const ProcessCrew* const crew : process_crews_) {
+      for (std::uint32_t worker = 0; worker < crew->slots(); ++worker) {
+        plans.push_back({&nodes_, nodes_[crew->node().index].get(), static_cast<int>(worker),
+                         channels_[plans.size()], segment_->base(), segment_->size(), page_,
+                         pump_->bell()});
+      }
+    }
+    pump_->start(std::move(plans));  // forks; before this runtime has any other thread
+  }
+  for (ThreadCrew* const crew : thread_crews_) crew->start();
+}
+
+void Core::stop() noexcept {
+  if (inside()) {
+    // Only ask: whoever waits for this thread does the rest.
+    stopping_.store(1, std::memory_order_relaxed);
+    if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
+    for (SourceEntry& entry : sources_) entry.source->stop();
+    for_each_member([](Member& member) { member.close(); });
+    return;
+  }
+  const std::lock_guard lock{life_mutex_};
+  if (phase_.load(std::memory_order_acquire) == Phase::closed) return;
+  shut_down();
+}
+
+void Core::shut_down() noexcept {
+  phase_.store(Phase::closed, std::memory_order_release);
+  stopping_.store(1, std::memory_order_relaxed);
+  if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
+  for (SourceEntry& entry : sources_) entry.source->stop();
+  for_each_member([](Member& member) { member.close(); });
+  for (const auto& crew : crews_) crew->stop();
+  if (pump_) pump_->stop();
+  for (ThreadCrew* const crew : thread_crews_) crew->wait_idle();
+  for_each_member([](Member& member) { member.join(); });
+  for (const auto& crew : crews_) crew->stop();  // what a commander sent while it was ending
+  for (SourceEntry& entry : sources_) entry.source->close();
+}
+
+bool Core::drained() const noexcept {
+  return std::all_of(sources_.begin(), sources_.end(),
+                     [](const SourceEntry& entry) { return entry.source->drained(); });
+}
+
+bool Core::waits_for_user() const noexcept {
+  if (std::any_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->starved(); })) {
+    return true;
+  }
+  bool any = false;
+  for (const SourceEntry& entry : sources_) {
+    if (entry.source->drained()) continue;
+    if (!entry.source->exhausted_by_user()) return false;
+    any = true;
+  }
+  return any;
+}
+
+std::uint64_t Core::live_messages() const noexcept {
+  std::uint64_t live = 0;
+  for (const SourceEntry& entry : sources_) live += entry.source->live();
+  return live;
+}
+
+std::uint64_t Core::lent_blocks() const noexcept {
+  std::uint64_t lent = 0;
+  for (const auto& pool : pools_) lent += pool->lent();
+  return lent;
+}
+
+std::vector<pid_t> Core::worker_pids() const {
+  std::vector<pid_t> pids;
+  for (const ProcessCrew* const crew : process_crews_) {
+    const std::vector<pid_t> some = crew->pids();
+    pids.insert(pids.end(), some.begin(), some.end());
+  }
+  return pids;
+}
+
+void Core::message_left(Source& source, std::uint64_t sequence) noexcept {
+  for_each_member([&](Member& member) { member.message_left(source.id(), sequence); });
+}
+
+void Core::source_drained(Source&) noexcept {
+  for_each_member([](Member& member) { member.source_drained(); });
+}
+
+}  // namespace tandem

@@ -1,0 +1,191 @@
+#include <tandem/crew.hpp>
+
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <tandem/log.hpp>
+
+namespace tandem {
+
+Crew::Crew(const NodeInfo& node, Pool& pool, Outlet& outlet)
+    : node_{node}, pool_{pool}, outlet_{outlet}, inputs_(pool.size()) {
+  pool_.on_returned = [this] { Run::touch(*this); };
+}
+
+void Crew::submit(Handle input) noexcept {
+  {
+    const std::lock_guard lock{inbox_mutex_};
+    inbox_.push_back(std::move(input));
+  }
+  Run::touch(*this);
+}
+
+void Crew::flush() noexcept {
+  Acts acts;
+  {
+    const std::lock_guard lock{mutex_};
+    take_inbox();
+    fail_pending(acts);
+    dispatch(acts);
+  }
+  carry_out(acts);
+}
+
+void Crew::take_inbox() {
+  const std::lock_guard lock{inbox_mutex_};
+  for (Handle& input : inbox_) pending_.push_back({std::move(input), 1});
+  inbox_.clear();
+}
+
+void Crew::stop() noexcept {
+  std::deque<Job> unbegun;
+  std::vector<Handle> unseen;
+  {
+    const std::lock_guard lock{mutex_};
+    stopped_ = true;
+    unbegun.swap(pending_);
+    const std::lock_guard inbox_lock{inbox_mutex_};
+    unseen.swap(inbox_);
+  }
+}
+
+bool Crew::starved() const noexcept {
+  const std::lock_guard lock{mutex_};
+  return waits_for_block_ && !pending_.empty() && !anybody_busy();
+}
+
+void Crew::carry_out(Acts& acts) noexcept {
+  wake(acts);
+  const Run run;
+  for (Handle& item : acts.emit) outlet_.emit(std::move(item));
+  acts.drop.clear();
+  for (const std::string& line : acts.log) log_warning(line);
+}
+
+Lease* Crew::lend(Job& job) {
+  Lease* const lease = pool_.take();
+  if (lease == nullptr) return nullptr;
+  Lease& input = *job.input;
+  lease->root = input.root;
+  lease->sequence = input.sequence;
+  lease->source = input.source;
+  lease->node = node_.index;
+  lease->worker = -1;
+  lease->attempt = job.attempt;
+  lease->payload = nullptr;
+  if (&input == input.root) {
+    job.input.release();  // this reference to the root is the new item's from now on
+  } else {
+    input.root->add(Part::graph);
+    inputs_[lease->index] = std::move(job.input);
+  }
+  lease->open();
+  return lease;
+}
+
+Lease* Crew::next_job(Acts& acts) {
+  waits_for_block_ = false;
+  while (!pending_.empty()) {
+    if (stopped_) {
+      for (Job& job : pending_) acts.drop.push_back(std::move(job.input));
+      pending_.clear();
+      return nullptr;
+    }
+    Job job = std::move(pending_.front());
+    const bool input_failed = job.input->failure != nullptr;
+    if (input_failed || given_up_) {
+      Failure failure = input_failed ? *job.input->failure : *given_up_;
+      if (!input_failed) failure.sequence = job.input->sequence;
+      Lease* const lease = lend(job);
+      if (lease == nullptr) {
+        pending_.front() = std::move(job);
+        waits_for_block_ = true;
+        return nullptr;
+      }
+      pending_.pop_front();
+      lease->worker = failure.worker;
+      lease->attempt = failure.attempt;
+      lease->failure = std::make_unique<Failure>(std::move(failure));
+      complete(*lease, acts);
+      continue;
+    }
+    Lease* const lease = lend(job);
+    if (lease == nullptr) {
+      pending_.front() = std::move(job);
+      waits_for_block_ = true;
+      return nullptr;
+    }
+    pending_.pop_front();
+    if (pool_.back(*lease) == Pool::Backing::backed) return lease;
+    if (pool_.usable() > 1) {
+      // The graph goes on with the blocks that it has; this one is never lent again.
+      reclaim(*lease, lease->attempt);
+      pool_.withdraw(*lease);
+      if (!std::exchange(refusal_told_, true)) {
+        acts.log.push_back(fmt::format(
+            "node '{}': the system refused memory for one more block of {} ({}); going on with the "
+            "blocks that it has, and fewer items in flight",
+            node_.name, describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())));
+      }
+      continue;
+    }
+    fail(*lease, fmt::format("the system refused memory for its only block of {} ({}); free memory "
+                             "or lower the size of the outputs",
+                             describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())),
+         acts);
+  }
+  return nullptr;
+}
+
+void Crew::complete(Lease& lease, Acts& acts) {
+  if (inputs_[lease.index]) acts.drop.push_back(std::move(inputs_[lease.index]));
+  if (!lease.failure) {
+    if (node_.output_is_arrays()) {
+      lease.arrays = Arrays{*node_.layout.arrays, output_of(lease)};
+      lease.payload = &lease.arrays;
+    } else {
+      lease.payload = output_of(lease);
+    }
+  }
+  acts.emit.emplace_back(&lease, Part::graph);
+}
+
+void Crew::fail(Lease& lease, std::string reason, Acts& acts) {
+  lease.failure = std::make_unique<Failure>(
+      Failure{node_.name, lease.sequence, lease.worker, lease.attempt, std::move(reason)});
+  complete(lease, acts);
+}
+
+void Crew::put_back(Lease& lease, int attempt) {
+  reclaim(lease, attempt);
+  pool_.give_back(lease);
+}
+
+void Crew::reclaim(Lease& lease, int attempt) {
+  Handle& input = inputs_[lease.index];
+  if (input) {
+    lease.root->drop(Part::graph);  // not the last one: the input holds the root too
+    pending_.push_front({std::move(input), attempt});
+  } else {
+    pending_.push_front({Handle{lease.root, Part::graph}, attempt});
+  }
+}
+
+void Crew::give_up(std::string reason, int worker, Acts& acts) {
+  given_up_ = Failure{node_.name, 0, worker, 1, std::move(reason)};
+  fail_pending(acts);
+}
+
+void Crew::fail_pending(Acts& acts) {
+  while (given_up_ && next_job(acts) != nullptr) {
+  }
+}
+
+const void* Crew::payload_of_input(const Lease& lease) const noexcept {
+  const Handle& input = inputs_[lease.index];
+  return input ? input->payload : lease.root->payload;
+}
+
+}  // namespace tandem

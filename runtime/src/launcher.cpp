@@ -1,0 +1,288 @@
+#include <tandem/launcher.hpp>
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <tandem/error.hpp>
+
+namespace tandem {
+namespace {
+
+enum class MessageKind : std::uint32_t { request, started, not_started, ended };
+
+// One datagram of the socket pair, either way.
+struct Message {
+  MessageKind kind = MessageKind::request;
+  std::uint32_t slot = 0;
+  std::uint32_t incarnation = 0;
+  std::int32_t number = 0;  // pid, errno or status
+};
+
+bool send_message(int socket, Message message, int attached = -1) {
+  iovec data{&message, sizeof message};
+  msghdr header{};
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (attached >= 0) {
+    header.msg_control = control;
+    header.msg_controllen = sizeof control;
+    cmsghdr* const part = CMSG_FIRSTHDR(&header);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(part), &attached, sizeof attached);
+  }
+  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) {
+    if (errno != EINTR) return false;
+  }
+  return true;
+}
+
+// False at the end of the stream, on an error and, with MSG_DONTWAIT, when nothing is there.
+bool receive_message(int socket, int flags, Message& message, Descriptor* attached) {
+  iovec data{&message, sizeof message};
+  msghdr header{};
+  header.msg_iov = &data;
+  header.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  header.msg_control = control;
+  header.msg_controllen = sizeof control;
+  ssize_t got = 0;
+  while ((got = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  if (got != static_cast<ssize_t>(sizeof message)) return false;
+  const cmsghdr* const part = CMSG_FIRSTHDR(&header);
+  if (attached != nullptr && part != nullptr && part->cmsg_type == SCM_RIGHTS) {
+    int number = -1;
+    std::memcpy(&number, CMSG_DATA(part), sizeof number);
+    *attached = Descriptor{number};
+  }
+  return true;
+}
+
+// The fork server's whole life, in the server process. Single-threaded.
+class Server {
+ public:
+  Server(int socket, const std::function<void(std::uint32_t, std::uint32_t)>& worker_main)
+      : socket_{socket}, worker_main_{worker_main} {}
+
+  // noexcept: an exception must never unwind into the copy of the host's stack below.
+  [[noreturn]] void serve() noexcept {
+    sigset_t child;
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &child, nullptr);
+    const int child_ended = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (child_ended < 0) _exit(1);
+    signals_ = child_ended;
+    for (;;) {
+      pollfd watched[] = {{socket_, POLLIN, 0}, {child_ended, POLLIN, 0}};
+      if (poll(watched, 2, -1) < 0 && errno != EINTR) _exit(1);
+      if ((watched[1].revents & POLLIN) != 0) reap();
+      if ((watched[0].revents & (POLLIN | POLLHUP)) != 0) answer();
+    }
+  }
+
+ private:
+  struct Child {
+    pid_t pid;
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+  };
+
+  void answer() {
+    Message request;
+    if (!receive_message(socket_, 0, request, nullptr)) _exit(0);  // the host is gone
+    const pid_t server = getpid();
+    const pid_t pid = fork();
+    if (pid == 0) become_worker(server, request);
+    const int pidfd = pid > 0 ? open_pidfd(pid) : -1;
+    if (pidfd < 0) {
+      const int error = errno;
+      if (pid > 0) kill(pid, SIGKILL);  // reaped later; nobody was told of it
+      report({MessageKind::not_started, request.slot, request.incarnation, error});
+      return;
+    }
+    children_.push_back({pid, request.slot, request.incarnation});
+    report({MessageKind::started, request.slot, request.incarnation, pid}, pidfd);
+    close(pidfd);
+  }
+
+  [[noreturn]] void become_worker(pid_t server, const Message& request) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != server) _exit(1);  // it died before the line above
+    close(socket_);
+    close(signals_);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    worker_main_(request.slot, request.incarnation);
+    _exit(1);
+  }
+
+  void reap() {
+    signalfd_siginfo drained;
+    while (read(signals_, &drained, sizeof drained) > 0) {
+    }
+    int status = 0;
+    pid_t pid = 0;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+      for (std::size_t place = 0; place < children_.size(); ++place) {
+        if (children_[place].pid != pid) continue;
+        report({MessageKind::ended, children_[place].slot, children_[place].incarnation, status});
+        children_[place] = children_.back();
+        children_.pop_back();
+        break;
+      }
+    }
+  }
+
+  void report(const Message& message, int attached = -1) {
+    if (!send_message(socket_, message, attached)) _exit(0);  // the host is gone
+  }
+
+  const int socket_;
+  int signals_ = -1;
+  const std::function<void(std::uint32_t, std::uint32_t)>& worker_main_;
+  std::vector<Child> children_;
+};
+
+// Handlers of the host refer to the host's state; what the host ignores stays ignored. Ctrl-C
+// goes to the whole foreground group, and ending it in order is the host's business.
+void reset_signals() {
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (sigaction(signal, nullptr, &action) != 0) continue;
+    const bool ignored = (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
+    if (ignored && signal != SIGCHLD) continue;
+    struct sigaction standard {};
+    standard.sa_handler = signal == SIGINT ? SIG_IGN : SIG_DFL;
+    sigaction(signal, &standard, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+std::string signal_name(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name != nullptr ? "SIG" + std::string{name} : "SIG?";
+}
+
+}  // namespace
+
+Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
+  if (this != &other) {
+    if (number_ >= 0) close(number_);
+    number_ = std::exchange(other.number_, -1);
+  }
+  return *this;
+}
+
+Descriptor::~Descriptor() {
+  if (number_ >= 0) close(number_);
+}
+
+Launcher::Launcher(std::function<void(std::uint32_t, std::uint32_t)> worker_main)
+    : worker_main_{std::move(worker_main)} {}
+
+Launcher::~Launcher() { stop(); }
+
+void Launcher::start() {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+    throw Error(std::string{"cannot make the fork server's socket: "} + std::strerror(errno) +
+                "; raise the limit on open files (ulimit -n)");
+  }
+  Descriptor mine{ends[0]};
+  Descriptor its{ends[1]};
+  // What stands in the buffers would otherwise be printed by every worker again.
+  std::cout.flush();
+  std::fflush(nullptr);
+  const pid_t host = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) {
+    throw Error(std::string{"cannot fork the fork server: "} + std::strerror(errno) +
+                "; raise the limit on processes (ulimit -u) or free memory");
+  }
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != host) _exit(1);
+    prctl(PR_SET_NAME, "tandem:forks");
+    reset_signals();
+    close(mine.get());
+    Server{its.get(), worker_main_}.serve();
+  }
+  Descriptor pidfd{open_pidfd(pid)};
+  if (!pidfd) {
+    const int error = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    throw Error(std::string{"cannot watch the fork server: "} + std::strerror(error) +
+                "; raise the limit on open files (ulimit -n)");
+  }
+  socket_ = std::move(mine);
+  pidfd_ = std::move(pidfd);
+  server_ = pid;
+}
+
+void Launcher::stop() noexcept {
+  socket_ = Descriptor{};
+  if (server_ < 0) return;
+  send_pidfd_signal(pidfd_.get(), SIGKILL);
+  while (waitpid(server_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  server_ = -1;
+  pidfd_ = Descriptor{};
+}
+
+bool Launcher::request(std::uint32_t slot, std::uint32_t incarnation) noexcept {
+  return running() && send_message(socket_.get(), {MessageKind::request, slot, incarnation, 0});
+}
+
+std::optional<Launcher::Report> Launcher::receive() {
+  Message message;
+  Descriptor attached;
+  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, &attached)) {
+    return std::nullopt;
+  }
+  switch (message.kind) {
+    case MessageKind::started:
+      return Started{message.slot, message.incarnation, message.number, std::move(attached)};
+    case MessageKind::not_started:
+      return NotStarted{message.slot, message.incarnation, message.number};
+    default:
+      return Ended{message.slot, message.incarnation, message.number};
+  }
+}
+
+std::string describe_status(int status) {
+  if (WIFSIGNALED(status)) {
+    const int signal = WTERMSIG(status);
+    return "killed by signal " + std::to_string(signal) + " (" + signal_name(signal) + ")";
+  }
+  return "exited with status " + std::to_string(WEXITSTATUS(status));
+}
+
+int open_pidfd(pid_t pid) noexcept { return static_cast<int>(syscall(SYS_pidfd_open, pid, 0)); }
+
+int send_pidfd_signal(int pidfd, int signal) noexcept {
+  return static_cast<int>(syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+}
+
+}  // namespace tandem

@@ -1,0 +1,384 @@
+#include <tandem/process_crew.hpp>
+
+#include <signal.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace tandem {
+namespace {
+
+// A worker is given as many messages ahead as it is likely to finish in this time, and at least
+// one beside the one that it is at, so that it need not wait for the host between two.
+constexpr std::uint64_t kAheadNanoseconds = 100'000;
+constexpr std::uint64_t kLeastAhead = 2;
+constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker says it was busy
+
+}  // namespace
+
+ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base,
+                         std::vector<ChannelLayout> channels, std::uint32_t first_slot,
+                         Launch launch, Nudge nudge)
+    : Crew{node, pool, outlet},
+      base_{base},
+      first_slot_{first_slot},
+      launch_{std::move(launch)},
+      nudge_{std::move(nudge)},
+      workers_(channels.size()) {
+  for (std::size_t index = 0; index < channels.size(); ++index) {
+    workers_[index].channel = channels[index];
+    workers_[index].asked.resize(channels[index].capacity);
+  }
+}
+
+ProcessCrew::~ProcessCrew() = default;
+
+void ProcessCrew::start() {
+  for (Worker& worker : workers_) launch(worker);
+}
+
+void ProcessCrew::launch(Worker& worker) {
+  {
+    const std::lock_guard lock{mutex_};
+    // New rings: no process maps this channel for writing now, and the next one begins at zero.
+    std::memset(base_ + worker.channel.offset, 0, 2 * kCacheLine);
+    std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
+    worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
+    worker.replies = ReplyReader{worker.channel.reply_ring(base_), worker.channel.capacity};
+    worker.bell = FutexBell{worker.channel.bell(base_)};
+    worker.ringer = Ringer<>{worker.channel.sleep_word(base_)};
+    worker.answered = 0;
+    worker.condemned.clear();
+    worker.state = State::launching;
+    ++worker.incarnation;
+  }
+  launch_(first_slot_ + static_cast<std::uint32_t>(index_of(worker)), worker.incarnation);
+}
+
+void ProcessCrew::started(Launcher::Started report) {
+  Worker& worker = workers_[report.slot - first_slot_];
+  const std::lock_guard lock{mutex_};
+  if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
+  worker.pid = report.pid;
+  worker.pidfd = std::move(report.pidfd);
+  worker.state = State::starting;
+}
+
+void ProcessCrew::not_started(const Launcher::NotStarted& report) {
+  Worker& worker = workers_[report.slot - first_slot_];
+  Acts acts;
+  {
+    const std::lock_guard lock{mutex_};
+    if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
+    start_failed(worker,
+                 fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) "
+                             "or open files (ulimit -n)",
+                             std::strerror(report.error)),
+                 acts);
+  }
+  carry_out(acts);
+}
+
+std::uint64_t ProcessCrew::depth(const Worker& worker) const noexcept {
+  const std::uint64_t most = worker.channel.capacity - 2;  // one place stays for the stop request
+  if (worker.service_nanoseconds == 0) return kLeastAhead;
+  return std::clamp(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead, most);
+}
+
+ProcessCrew::Worker* ProcessCrew::choose() {
+  Worker* best = nullptr;
+  for (Worker& worker : workers_) {
+    if (worker.state != State::ready || !worker.condemned.empty()) continue;
+    if (worker.outstanding() >= depth(worker)) continue;
+    if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
+  }
+  return best;
+}
+
+void ProcessCrew::dispatch(Acts& acts) {
+  if (ending_) return;
+  while (Worker* const worker = choose()) {
+    Lease* const lease = next_job(acts);
+    if (lease == nullptr) break;
+    ask(*worker, *lease);
+  }
+  for (Worker& worker : workers_) {
+    if (worker.requests.publish()) acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));
+  }
+}
+
+void ProcessCrew::ask(Worker& worker, Lease& lease) {
+  lease.worker = index_of(worker);
+  RequestToken token;
+  token.kind = RequestKind::work;
+  token.lease = lease.index;
+  token.generation = lease.generation;
+  token.attempt = lease.attempt;
+  token.sequence = lease.sequence;
+  if (const Handle& input = input_of(lease)) {
+    token.input_node = input->node;
+    token.input_lease = input->index;
+  } else if (node_.message_bytes <= kInlineBytes) {
+    token.input_node = kInlineInput;
+    std::memcpy(token.message, lease.root->payload, node_.message_bytes);
+  } else {
+    token.input_node = kBlockInput;
+    std::memcpy(pool_.block(lease.index), lease.root->payload, node_.message_bytes);
+  }
+  if (worker.outstanding() == 0 && node_.config.deadline) {
+    worker.busy_since = Clock::now();
+    nudge_();
+  }
+  // The ledger first: from publish() on the worker may be at it, and may end.
+  worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = &lease;
+  worker.requests.push(token);
+}
+
+void ProcessCrew::wake(const Acts& acts) noexcept {
+  for (const std::uint32_t index : acts.wake) {
+    Worker& worker = workers_[index];
+    bool must_ring = false;
+    {
+      const std::lock_guard lock{mutex_};
+      must_ring = worker.running() && worker.ringer.must_ring();
+    }
+    if (must_ring) worker.bell.ring();
+  }
+}
+
+bool ProcessCrew::anybody_busy() const noexcept {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const Worker& worker) { return worker.outstanding() > 0; });
+}
+
+bool ProcessCrew::replies_ready() const noexcept {
+  // Only the pump's thread reads replies, and only it changes a worker's reader.
+  return std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
+    return worker.running() && worker.condemned.empty() && worker.replies.ready();
+  });
+}
+
+bool ProcessCrew::drain() {
+  Acts acts;
+  bool any = false;
+  {
+    const std::lock_guard lock{mutex_};
+    for (Worker& worker : workers_) {
+      if (!worker.running() || !worker.condemned.empty() || !worker.replies.ready()) continue;
+      any = true;
+      read_replies(worker, acts);
+    }
+    if (any) {
+      take_inbox();
+      dispatch(acts);
+    }
+  }
+  if (any) carry_out(acts);
+  return any;
+}
+
+void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
+  for (;;) {
+    ReplyToken reply;
+    const std::uint64_t place = worker.replies.head();
+    switch (worker.replies.take(reply)) {
+      case ReplyReader::Take::empty:
+        return;
+      case ReplyReader::Take::broken:
+        condemn(worker, "the commit word of its reply ring holds nonsense");
+        return;
+      case ReplyReader::Take::token:
+        accept(worker, reply, place, acts);
+        if (!worker.condemned.empty() || !worker.running()) return;
+    }
+  }
+}
+
+void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
+  if (reply.incarnation != worker.incarnation) {
+    condemn(worker, fmt::format("it replied for incarnation {} and is {}", reply.incarnation,
+                                worker.incarnation));
+    return;
+  }
+  if (place == 0) {  // the first reply is about the start, and no other is
+    if (reply.kind == ReplyKind::ready && worker.state == State::starting) {
+      worker.state = State::ready;
+      worker.failed_starts = 0;
+    } else if (reply.kind == ReplyKind::start_failed) {
+      start_failed(worker, "start: " + text_of(worker, reply, place), acts);
+    } else {
+      condemn(worker, fmt::format("its first reply is of kind {}", static_cast<int>(reply.kind)));
+    }
+    return;
+  }
+  if (worker.outstanding() == 0) {
+    condemn(worker, "it replied to a request that nobody made");
+    return;
+  }
+  Lease& lease = *worker.asked[worker.answered & (worker.channel.capacity - 1)];
+  const bool known = reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed;
+  if (!known || reply.lease != lease.index || reply.generation != lease.generation ||
+      reply.sequence != lease.sequence) {
+    condemn(worker, fmt::format("its reply names kind {}, block {}, generation {}, message {}; "
+                                "asked for was block {}, generation {}, message {}",
+                                static_cast<std::uint32_t>(reply.kind), reply.lease,
+                                reply.generation, reply.sequence, lease.index, lease.generation,
+                                lease.sequence));
+    return;
+  }
+  ++worker.answered;
+  const std::uint64_t busy = std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
+  worker.service_nanoseconds =
+      worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
+  if (node_.config.deadline) worker.busy_since = Clock::now();
+  if (reply.kind == ReplyKind::done) {
+    complete(lease, acts);
+  } else {
+    fail(lease, text_of(worker, reply, place), acts);
+  }
+}
+
+std::string ProcessCrew::text_of(const Worker& worker, const ReplyToken& reply,
+                                 std::uint64_t place) const {
+  char copy[ChannelLayout::kTextBytes];
+  const std::size_t bytes = std::min<std::size_t>(reply.text_bytes, sizeof copy);
+  std::memcpy(copy, worker.channel.text(base_, place), bytes);
+  std::string text{copy, bytes};
+  for (char& letter : text) {
+    const auto code = static_cast<unsigned char>(letter);
+    if (code < 0x20 || code == 0x7F) letter = ' ';  // it may go to a terminal
+  }
+  return text;
+}
+
+void ProcessCrew::condemn(Worker& worker, std::string reason) {
+  worker.condemned = "wrote nonsense and was killed: " + std::move(reason);
+  send_pidfd_signal(worker.pidfd.get(), SIGKILL);
+}
+
+void ProcessCrew::start_failed(Worker& worker, const std::string& reason, Acts& acts) {
+  worker.state = worker.state == State::launching ? State::failed : worker.state;
+  worker.condemned = reason;
+  worker.failed_starts = node_.config.attempts;  // it said so itself: trying again would not help
+  acts.log.push_back(name_of(worker) + " is left out: " + reason);
+  const bool hope = std::any_of(workers_.begin(), workers_.end(), [this](const Worker& one) {
+    return one.failed_starts < node_.config.attempts;
+  });
+  if (!hope) {
+    take_inbox();
+    give_up(reason, index_of(worker), acts);
+  }
+}
+
+void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause) {
+  Worker& worker = workers_[slot - first_slot_];
+  Acts acts;
+  bool replace = false;
+  {
+    const std::lock_guard lock{mutex_};
+    if (worker.incarnation != incarnation || !worker.running()) return;
+    // What it committed before its end has happened.
+    if (worker.condemned.empty()) read_replies(worker, acts);
+    const std::string how = worker.condemned.empty() ? cause : worker.condemned;
+    const bool was_ready = worker.state == State::ready;
+    worker.state = State::gone;
+    const int attempts = node_.config.attempts;
+    // From the last to the first, so that they wait in their order again, in front of all others.
+    const std::uint64_t mask = worker.channel.capacity - 1;
+    for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
+      Lease& lease = *worker.asked[place & mask];
+      if (place != worker.answered) {
+        put_back(lease, lease.attempt);  // it had not begun this one
+        continue;
+      }
+      const bool again = lease.attempt < attempts && !ending_;
+      if (!ending_) {
+        acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker),
+                                       how, lease.sequence, lease.attempt, attempts,
+                                       again ? "; trying again" : ""));
+      }
+      if (again) {
+        put_back(lease, lease.attempt + 1);
+      } else {
+        fail(lease, how, acts);
+      }
+    }
+    worker.answered = worker.requests.pushed();
+    worker.pid = -1;
+    worker.pidfd = Descriptor{};
+    if (!was_ready && worker.failed_starts < attempts && ++worker.failed_starts >= attempts) {
+      start_failed(worker, "start: " + how, acts);
+    }
+    if (worker.failed_starts >= attempts) worker.state = State::failed;
+    replace = worker.state == State::gone && !ending_;
+    take_inbox();
+    dispatch(acts);
+  }
+  carry_out(acts);
+  if (replace) launch(worker);
+}
+
+ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point now) {
+  auto next = Clock::time_point::max();
+  if (!node_.config.deadline) return next;
+  const std::lock_guard lock{mutex_};
+  for (Worker& worker : workers_) {
+    if (worker.state != State::ready || worker.outstanding() == 0 || !worker.condemned.empty()) {
+      continue;
+    }
+    const auto due = worker.busy_since + *node_.config.deadline;
+    if (due > now) {
+      next = std::min(next, due);
+      continue;
+    }
+    worker.condemned = fmt::format(
+        "ran longer than its deadline of {} ms and was killed",
+        std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
+    send_pidfd_signal(worker.pidfd.get(), SIGKILL);
+  }
+  return next;
+}
+
+void ProcessCrew::ask_to_end() {
+  Acts acts;
+  {
+    const std::lock_guard lock{mutex_};
+    ending_ = true;
+    for (Worker& worker : workers_) {
+      if (!worker.running()) continue;
+      worker.requests.push(RequestToken{});
+      worker.requests.publish();
+      acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));
+    }
+  }
+  wake(acts);
+}
+
+void ProcessCrew::kill_all() noexcept {
+  for (const Worker& worker : workers_) {
+    if (worker.pidfd) send_pidfd_signal(worker.pidfd.get(), SIGKILL);
+  }
+}
+
+std::uint32_t ProcessCrew::alive() const noexcept {
+  return static_cast<std::uint32_t>(std::count_if(
+      workers_.begin(), workers_.end(), [](const Worker& worker) { return bool{worker.pidfd}; }));
+}
+
+std::vector<pid_t> ProcessCrew::pids() const {
+  const std::lock_guard lock{mutex_};
+  std::vector<pid_t> pids;
+  for (const Worker& worker : workers_) {
+    if (worker.pid > 0) pids.push_back(worker.pid);
+  }
+  return pids;
+}
+
+std::string ProcessCrew::name_of(const Worker& worker) const {
+  return fmt::format("node '{}', worker {} (pid {})", node_.name, index_of(worker), worker.pid);
+}
+
+}  // namespace tandem

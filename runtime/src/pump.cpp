@@ -1,0 +1,270 @@
+#include <tandem/pump.hpp>
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <exception>
+#include <utility>
+
+#include <tandem/error.hpp>
+#include <tandem/log.hpp>
+#include <tandem/run.hpp>
+
+namespace tandem {
+namespace {
+
+// How long the cause of a worker's end may come after the end itself. Only the wording of an error
+// waits for it, and only when the fork server is stopped or overloaded.
+constexpr std::chrono::seconds kCauseWithin{1};
+// How long a killed process may take to go. Only a process stuck in the kernel takes long.
+constexpr std::chrono::seconds kGoneWithin{10};
+
+int make_epoll() {
+  const int descriptor = epoll_create1(EPOLL_CLOEXEC);
+  if (descriptor < 0) {
+    throw Error(std::string{"cannot make an epoll descriptor: "} + std::strerror(errno) +
+                "; raise the limit on open files (ulimit -n)");
+  }
+  return descriptor;
+}
+
+}  // namespace
+
+Pump::Pump(HostPage& page, std::chrono::nanoseconds grace)
+    : page_{page}, grace_{grace}, epoll_{make_epoll()}, sleeper_{page.sleep_word} {}
+
+Pump::~Pump() { stop(); }
+
+void Pump::start(std::vector<WorkerPlan> plans) {
+  plans_ = std::move(plans);
+  slots_.resize(plans_.size());
+  launcher_ = std::make_unique<Launcher>([this](std::uint32_t slot, std::uint32_t incarnation) {
+    serve(plans_[slot], incarnation);
+  });
+  std::promise<void> started;
+  std::future<void> outcome = started.get_future();
+  thread_ = std::thread{[this, promise = std::move(started)]() mutable { run(std::move(promise)); }};
+  try {
+    outcome.get();
+  } catch (...) {
+    thread_.join();
+    throw;
+  }
+}
+
+void Pump::stop() {
+  if (!thread_.joinable()) return;
+  stop_.store(true, std::memory_order_release);
+  ring();
+  thread_.join();
+}
+
+void Pump::run(std::promise<void> started) {
+  pthread_setname_np(pthread_self(), "tandem:pump");
+  try {
+    watch(bell_.descriptor(), Event::bell, 0);
+    launcher_->start();
+    begin();
+  } catch (...) {
+    launcher_->stop();
+    started.set_exception(std::current_exception());
+    return;
+  }
+  started.set_value();
+  for (;;) {
+    for (ProcessCrew* const crew : crews_) crew->drain();
+    const Clock::time_point now = Clock::now();
+    Clock::time_point until = settle_late(now);
+    for (ProcessCrew* const crew : crews_) until = std::min(until, crew->enforce_deadlines(now));
+    if (stop_.load(std::memory_order_acquire)) {
+      if (finished(now)) break;
+      until = std::min(until, end_by_);
+    }
+    wait(until);
+  }
+  launcher_->stop();
+}
+
+void Pump::begin() {
+  watch(launcher_->socket(), Event::reports, 0);
+  watch(launcher_->server_pidfd(), Event::server, 0);
+  for (ProcessCrew* const crew : crews_) crew->start();
+}
+
+// Ends the workers step by step. Returns true when none is left.
+bool Pump::finished(Clock::time_point now) {
+  if (!ending_) {
+    ending_ = true;
+    end_by_ = now + grace_;
+    for (ProcessCrew* const crew : crews_) crew->ask_to_end();
+  }
+  const bool any = awaits_any() || std::any_of(crews_.begin(), crews_.end(), [](ProcessCrew* crew) {
+    return crew->alive() > 0;
+  });
+  if (!any) return true;
+  if (now < end_by_) return false;
+  if (killed_) {
+    log_warning("a worker process is killed and still not gone; leaving it to the kernel");
+    return true;
+  }
+  killed_ = true;
+  end_by_ = now + kGoneWithin;
+  for (ProcessCrew* const crew : crews_) crew->kill_all();
+  return false;
+}
+
+void Pump::wait(Clock::time_point until) {
+  sleeper_.announce();
+  const bool ready = std::any_of(crews_.begin(), crews_.end(),
+                                 [](const ProcessCrew* crew) { return crew->replies_ready(); });
+  int milliseconds = 0;
+  if (!ready && until == Clock::time_point::max()) {
+    milliseconds = -1;  // woken by the bell, a pidfd or the fork server
+  } else if (!ready) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+    milliseconds = static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
+  }
+  epoll_event events[16];
+  const int count = epoll_wait(epoll_.get(), events, 16, milliseconds);
+  sleeper_.awake();
+  for (int index = 0; index < count; ++index) handle(events[index].data.u64);
+}
+
+void Pump::watch(int descriptor, Event event, std::uint32_t slot) const {
+  epoll_event entry{};
+  entry.events = EPOLLIN;
+  entry.data.u64 = (std::uint64_t{static_cast<std::uint32_t>(event)} << 32) | slot;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &entry) != 0) {
+    throw Error(std::string{"cannot watch a descriptor: "} + std::strerror(errno));
+  }
+}
+
+// Explicitly, before a descriptor is closed: a fork server may hold a copy of it, which would keep
+// it in the epoll set.
+void Pump::forget(int descriptor) const {
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, descriptor, nullptr);
+}
+
+void Pump::handle(std::uint64_t tag) {
+  const auto slot = static_cast<std::uint32_t>(tag);
+  switch (static_cast<Event>(tag >> 32)) {
+    case Event::bell:
+      bell_.clear();
+      return;
+    case Event::reports:
+      receive_reports();
+      return;
+    case Event::server:
+      replace_server();
+      return;
+    case Event::worker:
+      if (slots_[slot].gone) return;
+      slots_[slot].gone = true;
+      slots_[slot].gone_since = Clock::now();
+      forget(crew_of(slot).pidfd(slot));
+      receive_reports();
+      settle(slot);
+      return;
+  }
+}
+
+void Pump::launch(std::uint32_t slot, std::uint32_t incarnation) {
+  slots_[slot] = Slot{};
+  slots_[slot].incarnation = incarnation;
+  slots_[slot].awaited = true;
+  if (launcher_->request(slot, incarnation) || launcher_->running()) {
+    return;  // a server that just ended has a successor, which is asked again: replace_server()
+  }
+  slots_[slot].awaited = false;
+  crew_of(slot).not_started({slot, incarnation, ECHILD});
+}
+
+void Pump::receive_reports() {
+  while (std::optional<Launcher::Report> report = launcher_->receive()) {
+    if (auto* const one = std::get_if<Launcher::Started>(&*report)) {
+      const std::uint32_t slot = one->slot;
+      if (slots_[slot].incarnation != one->incarnation) continue;
+      slots_[slot].awaited = false;
+      watch(one->pidfd.get(), Event::worker, slot);
+      if (ending_) send_pidfd_signal(one->pidfd.get(), SIGKILL);
+      crew_of(slot).started(std::move(*one));
+    } else if (const auto* const none = std::get_if<Launcher::NotStarted>(&*report)) {
+      if (slots_[none->slot].incarnation != none->incarnation) continue;
+      slots_[none->slot].awaited = false;
+      crew_of(none->slot).not_started(*none);
+    } else if (const auto* const end = std::get_if<Launcher::Ended>(&*report)) {
+      if (slots_[end->slot].incarnation != end->incarnation) continue;
+      slots_[end->slot].status = end->status;
+      settle(end->slot);
+    }
+  }
+}
+
+// A worker's end is acted upon once both its pidfd and its parent have spoken.
+void Pump::settle(std::uint32_t slot) {
+  const Slot state = slots_[slot];
+  if (!state.gone) return;
+  const bool late = Clock::now() - state.gone_since >= kCauseWithin;
+  if (!state.status && launcher_->running() && !late) return;
+  slots_[slot].gone = false;
+  crew_of(slot).ended(slot, state.incarnation,
+                      state.status ? describe_status(*state.status)
+                                   : "ended, and the fork server did not say how");
+}
+
+Pump::Clock::time_point Pump::settle_late(Clock::time_point now) {
+  auto next = Clock::time_point::max();
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (!slots_[slot].gone) continue;
+    if (now - slots_[slot].gone_since >= kCauseWithin) {
+      settle(slot);
+    } else {
+      next = std::min(next, slots_[slot].gone_since + kCauseWithin);
+    }
+  }
+  return next;
+}
+
+void Pump::replace_server() {
+  receive_reports();
+  forget(launcher_->socket());
+  forget(launcher_->server_pidfd());
+  launcher_->stop();
+  if (ending_) {
+    for (Slot& slot : slots_) slot.awaited = false;  // nobody will answer
+    return;
+  }
+  log_warning("the fork server ended, and its workers with it; starting another");
+  try {
+    launcher_->start();
+    watch(launcher_->socket(), Event::reports, 0);
+    watch(launcher_->server_pidfd(), Event::server, 0);
+  } catch (const std::exception& error) {
+    log_warning(std::string{"no fork server, so no new workers: "} + error.what());
+    launcher_->stop();
+  }
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (!slots_[slot].awaited) continue;
+    if (launcher_->request(slot, slots_[slot].incarnation)) continue;
+    slots_[slot].awaited = false;
+    crew_of(slot).not_started({slot, slots_[slot].incarnation, EAGAIN});
+  }
+}
+
+ProcessCrew& Pump::crew_of(std::uint32_t slot) {
+  const auto after = std::find_if(crews_.begin(), crews_.end(), [slot](const ProcessCrew* crew) {
+    return slot < crew->first_slot() + crew->slots();
+  });
+  TANDEM_CHECK((after != crews_.end()), ==, true, "every slot belongs to a crew");
+  return **after;
+}
+
+bool Pump::awaits_any() const noexcept {
+  return std::any_of(slots_.begin(), slots_.end(), [](const Slot& slot) { return slot.awaited; });
+}
+
+}  // namespace tandem

@@ -1,0 +1,126 @@
+#include <tandem/segment.hpp>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <string>
+
+#include <fmt/format.h>
+
+#include <tandem/error.hpp>
+
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U  // Linux 6.3; older headers lack it
+#endif
+
+namespace tandem {
+namespace {
+
+int make_file(std::size_t bytes) {
+  int file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+  if (file < 0 && errno == EINVAL) file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (file < 0) {
+    throw MemoryError(fmt::format("cannot create shared memory: {}; raise the limit on open files "
+                                  "(ulimit -n) if that is what ran out",
+                                  std::strerror(errno)));
+  }
+  if (ftruncate(file, static_cast<off_t>(bytes)) != 0 ||
+      fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+    const int error = errno;
+    close(file);
+    throw MemoryError(fmt::format("cannot size shared memory to {}: {}; lower in_flight or the size "
+                                  "of the outputs",
+                                  describe_bytes(bytes), std::strerror(error)));
+  }
+  return file;
+}
+
+std::optional<std::size_t> read_number(const char* path) {
+  std::ifstream file{path};
+  std::size_t number = 0;
+  if (file >> number) return number;
+  return std::nullopt;
+}
+
+std::size_t machine_available() {
+  std::ifstream file{"/proc/meminfo"};
+  std::string name;
+  std::size_t kibibytes = 0;
+  std::string unit;
+  while (file >> name >> kibibytes) {
+    std::getline(file, unit);
+    if (name == "MemAvailable:") return kibibytes * 1024;
+  }
+  return std::numeric_limits<std::size_t>::max();
+}
+
+std::size_t group_available() {
+  // The process's own group: the line "0::/path" of /proc/self/cgroup, below the unified mount.
+  std::ifstream file{"/proc/self/cgroup"};
+  std::string line;
+  std::size_t least = std::numeric_limits<std::size_t>::max();
+  while (std::getline(file, line)) {
+    if (!line.starts_with("0::")) continue;
+    std::string path = "/sys/fs/cgroup" + line.substr(3);
+    for (; path.size() >= std::strlen("/sys/fs/cgroup"); path.resize(path.find_last_of('/'))) {
+      const auto limit = read_number((path + "/memory.max").c_str());  // "max" is no number
+      const auto used = read_number((path + "/memory.current").c_str());
+      if (limit && used) least = std::min(least, *limit > *used ? *limit - *used : 0);
+      if (path == "/sys/fs/cgroup") break;
+    }
+  }
+  return least;
+}
+
+}  // namespace
+
+std::size_t Segment::page_bytes() noexcept {
+  static const auto bytes = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return bytes;
+}
+
+Segment::Segment(std::size_t bytes) : file_{make_file(round_up(bytes, page_bytes()))} {
+  namespace bip = boost::interprocess;
+  try {
+    region_ = bip::mapped_region{*this, bip::read_write};
+  } catch (const bip::interprocess_exception& error) {
+    close(file_);
+    throw MemoryError(fmt::format("cannot map {} of shared memory: {}; lower in_flight or raise the "
+                                  "limit on address space (ulimit -v)",
+                                  describe_bytes(bytes), error.what()));
+  }
+}
+
+Segment::~Segment() { close(file_); }
+
+boost::interprocess::mapping_handle_t Segment::get_mapping_handle() const noexcept {
+  return boost::interprocess::mapping_handle_t{file_, false};
+}
+
+int Segment::back(std::size_t offset, std::size_t bytes) noexcept {
+  if (bytes == 0) return 0;
+  while (fallocate(file_, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0) {
+    if (errno != EINTR) return errno;
+  }
+  return 0;
+}
+
+std::size_t available_memory() { return std::min(machine_available(), group_available()); }
+
+std::string describe_bytes(std::size_t bytes) {
+  static constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+  auto number = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  for (; number >= 1024 && unit + 1 < std::size(kUnits); ++unit) number /= 1024;
+  if (unit == 0) return fmt::format("{} bytes", bytes);
+  return fmt::format("{} bytes ({:.4g} {})", bytes, number, kUnits[unit]);
+}
+
+}  // namespace tandem

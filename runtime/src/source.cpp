@@ -1,0 +1,140 @@
+#include <tandem/source.hpp>
+
+#include <utility>
+
+#include <tandem/error.hpp>
+
+namespace tandem {
+
+Source::~Source() = default;
+
+void Source::open(SourceListener& listener, std::shared_ptr<void> keep,
+                  std::unique_ptr<MessageStore> store, std::uint32_t in_flight,
+                  std::uint32_t resume_at, std::uint64_t all_sequencers) {
+  listener_ = &listener;
+  keep_ = std::move(keep);
+  store_ = std::move(store);
+  limit_ = in_flight;
+  resume_at_ = resume_at;
+  all_sequencers_ = all_sequencers;
+  table_ = std::make_unique<LeaseTable>(*this, in_flight);
+}
+
+Lease* Source::try_acquire() noexcept {
+  if (stopped_.load(std::memory_order_relaxed) || !table_) return nullptr;
+  Lease* lease = table_->take();
+  if (lease == nullptr) return nullptr;
+  state_.fetch_add(kLive + kInGraph, std::memory_order_relaxed);
+  lease->root = lease;
+  lease->source = id_;
+  lease->worker = -1;
+  lease->attempt = 1;
+  lease->payload = nullptr;
+  lease->sequencers.store(0, std::memory_order_relaxed);
+  // Only the emitter writes the number; others read it as a statistic.
+  const std::uint64_t sequence = next_sequence_.load(std::memory_order_relaxed);
+  next_sequence_.store(sequence + 1, std::memory_order_relaxed);
+  lease->sequence = sequence;
+  lease->open();
+  return lease;
+}
+
+Lease* Source::wait_acquire() {
+  if (Lease* lease = try_acquire()) return lease;
+  std::unique_lock lock{mutex_};
+  // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before
+  // the flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
+  sleeping_.store(true, std::memory_order_seq_cst);
+  wake_.wait(lock, [this] {
+    return stopped_.load(std::memory_order_relaxed) ||
+           worth_waking(state_.load(std::memory_order_seq_cst));
+  });
+  sleeping_.store(false, std::memory_order_relaxed);
+  return try_acquire();
+}
+
+void Source::discard(Lease& lease) noexcept {
+  next_sequence_.store(lease.sequence, std::memory_order_relaxed);
+  lease.sequencers.store(all_sequencers_, std::memory_order_relaxed);  // nobody need hear of it
+  lease.drop(Part::graph);
+}
+
+void Source::finish() noexcept {
+  finished_.store(true, std::memory_order_seq_cst);  // DRAINED
+  if (in_graph() == 0) listener_->source_drained(*this);
+}
+
+void Source::stop() noexcept {
+  {
+    const std::lock_guard lock{mutex_};
+    stopped_.store(true, std::memory_order_relaxed);  // ordered by the mutex for the sleeper
+  }
+  wake_.notify_all();
+}
+
+void Source::close() noexcept {
+  const std::shared_ptr<void> last = keep_;  // *this may go with it
+  if (state_.fetch_or(kClosed, std::memory_order_seq_cst) == 0) keep_.reset();
+}
+
+bool Source::exhausted_by_user() const noexcept {
+  const std::uint64_t state = state_.load(std::memory_order_seq_cst);
+  return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 &&
+         live_part(state) >= limit_;
+}
+
+// Waking the emitter costs more than a message does, so it is done for many at once. It is safe to
+// let it sleep while messages are in the graph or in a queue: each of them will be given back, left or
+// taken, and that looks here again.
+bool Source::worth_waking(std::uint64_t state) const noexcept {
+  // May be below zero for a moment: a lease is lent again before the state has counted its return.
+  const std::int64_t free = std::int64_t{limit_} - std::int64_t{live_part(state)};
+  if (free <= 0) return false;
+  if (free >= std::int64_t{resume_at_}) return true;
+  const std::int64_t ahead = std::int64_t{graph_part(state)} + queued_.load(std::memory_order_seq_cst);
+  return ahead <= std::int64_t{resume_at_};
+}
+
+void Source::wake_if_worth(std::uint64_t state) noexcept {
+  if (sleeping_.load(std::memory_order_seq_cst) && worth_waking(state)) {  // CREDIT
+    { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
+    wake_.notify_one();
+  }
+}
+
+void Source::queued(int change) noexcept {
+  // CREDIT: seq_cst, as all that worth_waking() looks at. The caller holds an item, so *this lives.
+  queued_.fetch_add(change, std::memory_order_seq_cst);
+  if (change < 0) wake_if_worth(state_.load(std::memory_order_seq_cst));
+}
+
+// Takes `what` off the state, tells whom it concerns, and lets go of a closed source that fell to
+// nothing. kInside keeps the source alive between the first and the last line: without it, another
+// thread's last message could end the source while this one still looks at it.
+void Source::leave(std::uint64_t what) noexcept {
+  const std::uint64_t now = state_.fetch_add(kInside - what, std::memory_order_seq_cst) + kInside - what;
+  if (what == kInGraph && graph_part(now) == 0 && (now & kClosed) == 0 &&
+      finished_.load(std::memory_order_seq_cst)) {  // DRAINED
+    listener_->source_drained(*this);
+  }
+  wake_if_worth(now);
+  // LAST: acq_rel, so that the thread that lets go comes after all that the others did here.
+  if (state_.fetch_sub(kInside, std::memory_order_acq_rel) - kInside == kClosed) {
+    const std::shared_ptr<void> last = std::move(keep_);  // nothing of *this after this line
+  }
+}
+
+void Source::left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept {
+  if ((all_sequencers_ & ~sequencers) != 0) listener_->message_left(*this, sequence);
+  leave(kInGraph);
+}
+
+void Source::ended(Lease& lease) noexcept {
+  if (lease.payload != nullptr) store_->destroy(lease.index);
+  lease.payload = nullptr;
+  lease.failure.reset();
+  table_->put(lease);  // before the state says that a credit is free
+  leave(kLive);
+}
+
+}  // namespace tandem
