@@ -218,7 +218,12 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
     condemn(worker, "it replied to a request that nobody made");
     return;
   }
-  Lease& lease = *worker.asked[worker.answered & (worker.channel.capacity - 1)];
+  Lease* const asked = worker.asked[worker.answered & (worker.channel.capacity - 1)];
+  if (asked == nullptr) {
+    condemn(worker, "it replied to the request to end");
+    return;
+  }
+  Lease& lease = *asked;
   const bool known = reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed;
   if (!known || reply.lease != lease.index || reply.generation != lease.generation ||
       reply.sequence != lease.sequence) {
@@ -289,6 +294,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     // From the last to the first, so that they wait in their order again, in front of all others.
     const std::uint64_t mask = worker.channel.capacity - 1;
     for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
+      if (worker.asked[place & mask] == nullptr) continue;  // the request to end
       Lease& lease = *worker.asked[place & mask];
       if (place != worker.answered) {
         put_back(lease, lease.attempt);  // it had not begun this one
@@ -349,6 +355,7 @@ void ProcessCrew::ask_to_end() {
     ending_ = true;
     for (Worker& worker : workers_) {
       if (!worker.running()) continue;
+      worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = nullptr;
       worker.requests.push(RequestToken{});
       worker.requests.publish();
       acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));

@@ -67,7 +67,7 @@ class ProcessCrew final : public Crew {
     ReplyReader replies;
     FutexBell bell;
     Ringer<> ringer;
-    std::vector<Lease*> asked;  // the ledger: by place in the request ring
+    std::vector<Lease*> asked;  // the ledger, by place in the request ring; null: asked to end
     std::uint64_t answered = 0;  // requests before this place have their reply
     std::uint64_t service_nanoseconds = 0;
     int failed_starts = 0;
