@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 #include <limits>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -120,13 +121,29 @@ void Core::start() {
     build();
     open_sources();
     begin();
+    phase_.store(Phase::open, std::memory_order_release);
+    open_members();
+  } catch (const std::system_error& error) {
+    refuse(std::make_exception_ptr(Error(fmt::format(
+        "cannot start a thread: {}; raise the limit on processes (ulimit -u)", error.what()))));
   } catch (...) {
-    start_error_ = std::current_exception();
-    shut_down();
-    throw;
+    refuse(std::current_exception());
   }
-  phase_.store(Phase::open, std::memory_order_release);
-  for_each_member([](Member& member) { member.opened(); });
+}
+
+void Core::refuse(std::exception_ptr reason) {
+  start_error_ = reason;
+  shut_down();
+  std::rethrow_exception(reason);
+}
+
+void Core::open_members() {
+  std::vector<Member*> members;
+  {
+    const std::lock_guard lock{members_mutex_};
+    members = members_;
+  }
+  for (Member* const member : members) member->opened();
 }
 
 void Core::check_names() const {
@@ -217,6 +234,10 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   pools_.push_back(std::make_unique<Pool>(node.name, *segment_, node.blocks_offset, node.layout, node.blocks));
   Pool& pool = *pools_.back();
   if (node.config.placement == Placement::thread) {
+    if (node.config.deadline) {
+      log_warning(fmt::format("node '{}': a deadline cannot be kept on threads, which nothing can "
+                              "end; it is kept with placement = \"process\"", node.name));
+    }
     auto crew = std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, stopping_);
     thread_crews_.push_back(crew.get());
     crews_.push_back(std::move(crew));
@@ -224,7 +245,7 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   }
   const auto first = channels_.begin() + slot;
   auto crew = std::make_unique<ProcessCrew>(
-      node, pool, *wanted.outlet, segment_->base(),
+      node, pool, *wanted.outlet, segment_->base(), *page_,
       std::vector<ChannelLayout>(first, first + node.config.workers), slot,
       [pump = pump_.get()](std::uint32_t which, std::uint32_t incarnation) {
         pump->launch(which, incarnation);
@@ -324,7 +345,7 @@ std::uint64_t Core::lent_blocks() const noexcept {
 
 std::vector<pid_t> Core::worker_pids() const {
   std::vector<pid_t> pids;
-  for (const ProcessCrew* const crew : process_crews_) {
+  for (ProcessCrew* const crew : process_crews_) {
     const std::vector<pid_t> some = crew->pids();
     pids.insert(pids.end(), some.begin(), some.end());
   }

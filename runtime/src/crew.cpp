@@ -23,27 +23,38 @@ void Crew::submit(Handle input) noexcept {
 }
 
 void Crew::flush() noexcept {
-  Acts acts;
-  {
-    const std::lock_guard lock{mutex_};
+  // ASK: seq_cst, with flush_if_asked(): either we get the lock, or its holder sees the flag when it
+  // has let go. Weaker: both could miss, and the message would lie in the inbox.
+  asked_.store(true, std::memory_order_seq_cst);
+  flush_if_asked();
+}
+
+void Crew::flush_if_asked() noexcept {
+  while (asked_.load(std::memory_order_seq_cst) && mutex_.try_lock()) {
+    asked_.store(false, std::memory_order_seq_cst);
+    Acts acts;
     take_inbox();
     fail_pending(acts);
     dispatch(acts);
+    mutex_.unlock();
+    carry_out(acts);
   }
-  carry_out(acts);
 }
 
 void Crew::take_inbox() {
-  const std::lock_guard lock{inbox_mutex_};
-  for (Handle& input : inbox_) pending_.push_back({std::move(input), 1});
-  inbox_.clear();
+  {
+    const std::lock_guard lock{inbox_mutex_};
+    taken_.swap(inbox_);
+  }
+  for (Handle& input : taken_) pending_.push_back({std::move(input), 1});
+  taken_.clear();
 }
 
 void Crew::stop() noexcept {
   std::deque<Job> unbegun;
   std::vector<Handle> unseen;
   {
-    const std::lock_guard lock{mutex_};
+    const Hold hold{*this};
     stopped_ = true;
     unbegun.swap(pending_);
     const std::lock_guard inbox_lock{inbox_mutex_};
@@ -51,8 +62,8 @@ void Crew::stop() noexcept {
   }
 }
 
-bool Crew::starved() const noexcept {
-  const std::lock_guard lock{mutex_};
+bool Crew::starved() noexcept {
+  const Hold hold{*this};
   return waits_for_block_ && !pending_.empty() && !anybody_busy();
 }
 

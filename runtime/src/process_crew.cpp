@@ -20,10 +20,11 @@ constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker 
 }  // namespace
 
 ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base,
-                         std::vector<ChannelLayout> channels, std::uint32_t first_slot,
-                         Launch launch, Nudge nudge)
+                         HostPage& page, std::vector<ChannelLayout> channels,
+                         std::uint32_t first_slot, Launch launch, Nudge nudge)
     : Crew{node, pool, outlet},
       base_{base},
+      page_{page},
       first_slot_{first_slot},
       launch_{std::move(launch)},
       nudge_{std::move(nudge)},
@@ -42,7 +43,7 @@ void ProcessCrew::start() {
 
 void ProcessCrew::launch(Worker& worker) {
   {
-    const std::lock_guard lock{mutex_};
+    const Hold hold{*this};
     // New rings: no process maps this channel for writing now, and the next one begins at zero.
     std::memset(base_ + worker.channel.offset, 0, 2 * kCacheLine);
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
@@ -60,7 +61,7 @@ void ProcessCrew::launch(Worker& worker) {
 
 void ProcessCrew::started(Launcher::Started report) {
   Worker& worker = workers_[report.slot - first_slot_];
-  const std::lock_guard lock{mutex_};
+  const Hold hold{*this};
   if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
   worker.pid = report.pid;
   worker.pidfd = std::move(report.pidfd);
@@ -71,7 +72,7 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   Worker& worker = workers_[report.slot - first_slot_];
   Acts acts;
   {
-    const std::lock_guard lock{mutex_};
+    const Hold hold{*this};
     if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
     start_failed(worker,
                  fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) "
@@ -105,8 +106,26 @@ void ProcessCrew::dispatch(Acts& acts) {
     if (lease == nullptr) break;
     ask(*worker, *lease);
   }
+  publish(acts);
+}
+
+// A sleeping worker is not rung for each message: while the pump is awake, it rings for all that have
+// come by then, when it goes to sleep itself.
+void ProcessCrew::publish(Acts& acts) {
+  bool any = false;
+  for (Worker& worker : workers_) any = worker.requests.publish() || any;
+  if (!any) return;
+  // LEAVE: pairs with the fence of the pump's Sleeper::announce(), which comes before its
+  // ring_sleepers(). Either we see that it sleeps, or it sees our requests.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if ((page_.sleep_word.load(std::memory_order_relaxed) & 1U) != 0) collect_sleepers(acts);
+}
+
+void ProcessCrew::collect_sleepers(Acts& acts) {
   for (Worker& worker : workers_) {
-    if (worker.requests.publish()) acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));
+    if (worker.running() && worker.requests.pushed() != worker.answered && worker.ringer.must_ring()) {
+      acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));
+    }
   }
 }
 
@@ -138,15 +157,16 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
 }
 
 void ProcessCrew::wake(const Acts& acts) noexcept {
-  for (const std::uint32_t index : acts.wake) {
-    Worker& worker = workers_[index];
-    bool must_ring = false;
-    {
-      const std::lock_guard lock{mutex_};
-      must_ring = worker.running() && worker.ringer.must_ring();
-    }
-    if (must_ring) worker.bell.ring();
+  for (const std::uint32_t index : acts.wake) workers_[index].bell.ring();
+}
+
+void ProcessCrew::ring_sleepers() noexcept {
+  Acts acts;
+  {
+    const Hold hold{*this};
+    collect_sleepers(acts);
   }
+  wake(acts);
 }
 
 bool ProcessCrew::anybody_busy() const noexcept {
@@ -165,7 +185,7 @@ bool ProcessCrew::drain() {
   Acts acts;
   bool any = false;
   {
-    const std::lock_guard lock{mutex_};
+    const Hold hold{*this};
     for (Worker& worker : workers_) {
       if (!worker.running() || !worker.condemned.empty() || !worker.replies.ready()) continue;
       any = true;
@@ -283,7 +303,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
   Acts acts;
   bool replace = false;
   {
-    const std::lock_guard lock{mutex_};
+    const Hold hold{*this};
     if (worker.incarnation != incarnation || !worker.running()) return;
     // What it committed before its end has happened.
     if (worker.condemned.empty()) read_replies(worker, acts);
@@ -330,7 +350,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
 ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point now) {
   auto next = Clock::time_point::max();
   if (!node_.config.deadline) return next;
-  const std::lock_guard lock{mutex_};
+  const Hold hold{*this};
   for (Worker& worker : workers_) {
     if (worker.state != State::ready || worker.outstanding() == 0 || !worker.condemned.empty()) {
       continue;
@@ -351,15 +371,14 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
 void ProcessCrew::ask_to_end() {
   Acts acts;
   {
-    const std::lock_guard lock{mutex_};
+    const Hold hold{*this};
     ending_ = true;
     for (Worker& worker : workers_) {
       if (!worker.running()) continue;
       worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = nullptr;
       worker.requests.push(RequestToken{});
-      worker.requests.publish();
-      acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));
     }
+    publish(acts);
   }
   wake(acts);
 }
@@ -375,8 +394,8 @@ std::uint32_t ProcessCrew::alive() const noexcept {
       workers_.begin(), workers_.end(), [](const Worker& worker) { return bool{worker.pidfd}; }));
 }
 
-std::vector<pid_t> ProcessCrew::pids() const {
-  const std::lock_guard lock{mutex_};
+std::vector<pid_t> ProcessCrew::pids() {
+  const Hold hold{*this};
   std::vector<pid_t> pids;
   for (const Worker& worker : workers_) {
     if (worker.pid > 0) pids.push_back(worker.pid);

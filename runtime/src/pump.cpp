@@ -23,6 +23,9 @@ constexpr std::chrono::seconds kCauseWithin{1};
 // How long a killed process may take to go. Only a process stuck in the kernel takes long.
 constexpr std::chrono::seconds kGoneWithin{10};
 
+// About what it costs to wake a consumer: nobody waits much longer for being told late.
+constexpr std::chrono::microseconds kLongestRun{50};
+
 int make_epoll() {
   const int descriptor = epoll_create1(EPOLL_CLOEXEC);
   if (descriptor < 0) {
@@ -65,6 +68,10 @@ void Pump::stop() {
 
 void Pump::run(std::promise<void> started) {
   pthread_setname_np(pthread_self(), "tandem:pump");
+  // Signals are for the program's own threads; the fork server starts with an empty mask again.
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
   try {
     watch(bell_.descriptor(), Event::bell, 0);
     launcher_->start();
@@ -76,7 +83,7 @@ void Pump::run(std::promise<void> started) {
   }
   started.set_value();
   for (;;) {
-    for (ProcessCrew* const crew : crews_) crew->drain();
+    drain();
     const Clock::time_point now = Clock::now();
     Clock::time_point until = settle_late(now);
     for (ProcessCrew* const crew : crews_) until = std::min(until, crew->enforce_deadlines(now));
@@ -87,6 +94,17 @@ void Pump::run(std::promise<void> started) {
     wait(until);
   }
   launcher_->stop();
+}
+
+// Reads replies until there are none, or for a while: what the items touch, consumers above all, is
+// told once for all of them.
+void Pump::drain() {
+  const Run run;
+  const Clock::time_point end = Clock::now() + kLongestRun;
+  for (bool any = true; any && Clock::now() < end;) {
+    any = false;
+    for (ProcessCrew* const crew : crews_) any = crew->drain() || any;
+  }
 }
 
 void Pump::begin() {
@@ -118,9 +136,15 @@ bool Pump::finished(Clock::time_point now) {
 }
 
 void Pump::wait(Clock::time_point until) {
+  const auto replies_ready = [this] {
+    return std::any_of(crews_.begin(), crews_.end(),
+                       [](const ProcessCrew* crew) { return crew->replies_ready(); });
+  };
+  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
+  linger_.wait(replies_ready);
   sleeper_.announce();
-  const bool ready = std::any_of(crews_.begin(), crews_.end(),
-                                 [](const ProcessCrew* crew) { return crew->replies_ready(); });
+  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
+  const bool ready = replies_ready();
   int milliseconds = 0;
   if (!ready && until == Clock::time_point::max()) {
     milliseconds = -1;  // woken by the bell, a pidfd or the fork server

@@ -41,6 +41,7 @@ Lease* Source::try_acquire() noexcept {
 
 Lease* Source::wait_acquire() {
   if (Lease* lease = try_acquire()) return lease;
+  linger_.wait([this] { return worth_waking(state_.load(std::memory_order_relaxed)); });
   std::unique_lock lock{mutex_};
   // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before
   // the flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.

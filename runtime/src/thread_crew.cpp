@@ -28,17 +28,14 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
 }
 
 void ThreadCrew::start() {
-  {
-    const std::lock_guard lock{mutex_};
-    tasks_ = static_cast<std::uint32_t>(workers_.size());
-  }
+  add_tasks(static_cast<std::uint32_t>(workers_.size()));
   for (std::uint32_t index = 0; index < workers_.size(); ++index) {
     spawn_([this, index] { start_worker(index); });
   }
 }
 
 void ThreadCrew::wait_idle() {
-  std::unique_lock lock{mutex_};
+  std::unique_lock lock{tasks_mutex_};
   idle_.wait(lock, [this] { return tasks_ == 0; });
 }
 
@@ -54,7 +51,7 @@ void ThreadCrew::start_worker(std::uint32_t index) {
   if (!reason.empty()) {
     Acts acts;
     {
-      const std::lock_guard lock{mutex_};
+      const Hold hold{*this};
       worker.state = State::failed;
       const bool all_failed = std::all_of(workers_.begin(), workers_.end(), [](const Worker& one) {
         return one.state == State::failed;
@@ -77,7 +74,7 @@ void ThreadCrew::dispatch(Acts& acts) {
   for (std::uint32_t index = 0; waiting > 0 && index < workers_.size(); ++index) {
     if (workers_[index].state != State::idle) continue;
     workers_[index].state = State::busy;
-    ++tasks_;
+    add_tasks(1);
     acts.wake.push_back(index);
     --waiting;
   }
@@ -111,14 +108,12 @@ void ThreadCrew::work(std::uint32_t index) {
     Acts acts;
     std::vector<Lease*> turn;
     {
-      const std::lock_guard lock{mutex_};
+      const Hold hold{*this};
       take_inbox();
       if (worker.state == State::busy) turn = next_turn(worker, acts);
       if (turn.empty() && acts.emit.empty() && acts.drop.empty()) {
         if (worker.state == State::busy) worker.state = State::idle;
-        // The last touch of this crew by the task: after this, wait_idle() may return.
-        if (--tasks_ == 0) idle_.notify_all();
-        return;
+        break;
       }
     }
     carry_out(acts);
@@ -127,13 +122,29 @@ void ThreadCrew::work(std::uint32_t index) {
     for (Lease* const lease : turn) perform(index, *lease);
     Acts done;
     {
-      const std::lock_guard lock{mutex_};
+      const Hold hold{*this};
       for (Lease* const lease : turn) complete(*lease, done);
       const std::uint64_t each = (now_nanoseconds() - begin) / turn.size();
       worker.service_nanoseconds = (worker.service_nanoseconds * 3 + each) / 4 + 1;
     }
     carry_out(done);
   }
+  task_done();
+}
+
+bool ThreadCrew::anybody_busy() const noexcept {
+  return std::any_of(workers_.begin(), workers_.end(),
+                     [](const Worker& worker) { return worker.state == State::busy; });
+}
+
+void ThreadCrew::add_tasks(std::uint32_t count) {
+  const std::lock_guard lock{tasks_mutex_};
+  tasks_ += count;
+}
+
+void ThreadCrew::task_done() {
+  const std::lock_guard lock{tasks_mutex_};
+  if (--tasks_ == 0) idle_.notify_all();
 }
 
 void ThreadCrew::perform(std::uint32_t index, Lease& lease) {

@@ -15,6 +15,7 @@
 #include <string>
 
 #include <tandem/doorbell.hpp>
+#include <tandem/linger.hpp>
 
 namespace tandem {
 namespace {
@@ -61,12 +62,15 @@ class Worker {
   // for the bell than this: about what waking the host costs.
   static constexpr std::chrono::microseconds kRingWithin{30};
 
+  static constexpr std::uint64_t kShortBody = 10'000;  // nanoseconds
+
   const WorkerPlan& plan_;
   const NodeInfo& node_;
   const std::uint32_t incarnation_;
   RequestReader requests_;
   ReplyWriter replies_;
   FutexBell bell_;
+  Linger linger_;
   Sleeper<> sleeper_;
   Ringer<> host_;
   Context context_;
@@ -105,8 +109,10 @@ void Worker::serve() {
   for (;;) {
     RequestToken request;
     if (requests_.take(request) != RequestReader::Take::token) {
-      ring_host();
-      wait_for_requests();
+      if (!linger_.wait([this] { return requests_.ready(); })) {
+        ring_host();
+        wait_for_requests();
+      }
       now_ = Clock::now();
       continue;
     }
@@ -164,7 +170,7 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
     unrung_ = true;
     first_unrung_ = end;
   }
-  if (end - first_unrung_ >= kRingWithin || token.busy_nanoseconds >= 10'000) ring_host();
+  if (end - first_unrung_ >= kRingWithin || token.busy_nanoseconds >= kShortBody) ring_host();
 }
 
 void Worker::ring_host() {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
@@ -14,6 +15,7 @@
 #include <oneapi/tbb/flow_graph.h>
 
 #include <tandem/core.hpp>
+#include <tandem/linger.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/run.hpp>
 #include <tandem/runtime.hpp>
@@ -115,6 +117,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       const std::lock_guard lock{mutex_};
       if (closed_) return;
       queue_.push_back(std::move(item));
+      waiting_.store(queue_.size() - head_, std::memory_order_relaxed);
     }
     Run::touch(*this);
   }
@@ -134,6 +137,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::optional<Item<T>> pop() {  // under the lock
     if (head_ == queue_.size()) return std::nullopt;
     std::optional<Item<T>> item{std::move(queue_[head_++])};
+    waiting_.store(queue_.size() - head_, std::memory_order_relaxed);
     if (head_ == queue_.size()) {
       queue_.clear();
       head_ = 0;
@@ -147,7 +151,12 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     {
       std::unique_lock lock{mutex_};
       item = pop();
-      if (!item && (!timeout || timeout->count() > 0)) item = sleep_until_item(lock, timeout);
+      if (!item && (!timeout || timeout->count() > 0)) {
+        lock.unlock();
+        linger();
+        lock.lock();
+        item = sleep_until_item(lock, timeout);
+      }
     }
     if (!item) return item;
     core_->queued(item->handle()->source, -1);
@@ -189,6 +198,13 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     return item;
   }
 
+  // One consumer at a time gives way before it sleeps; see Linger.
+  void linger() noexcept {
+    if (lingering_.exchange(true, std::memory_order_acquire)) return;
+    linger_.wait([this] { return waiting_.load(std::memory_order_relaxed) > 0; });
+    lingering_.store(false, std::memory_order_release);
+  }
+
   std::string hold_text(std::uint64_t live) const {
     return "stream: all " + std::to_string(live) +
            " items in flight are held outside the graph, so no other can come; give some back before asking "
@@ -216,6 +232,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   const std::shared_ptr<Core> core_;
   Input input_;
+
+  std::atomic<std::size_t> waiting_{0};  // items in the queue, for a look without the lock
+  std::atomic<bool> lingering_{false};
+  Linger linger_;  // of the consumer that set lingering_
 
   mutable std::mutex mutex_;  // guards all below
   std::condition_variable arrived_;

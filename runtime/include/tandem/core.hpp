@@ -115,6 +115,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   void build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot);
   void open_sources();
   void begin();
+  void open_members();
+  [[noreturn]] void refuse(std::exception_ptr reason);
   void shut_down() noexcept;
 
   const Config config_;

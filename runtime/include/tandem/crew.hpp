@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <mutex>
@@ -29,7 +30,8 @@ class Outlet {
 /// later ranks differ behind this class and nowhere else.
 ///
 /// Threads   submit() and flush() by any thread.
-/// Locks     mutex_ guards all members below it. No handle is dropped, no item emitted and no
+/// Locks     flush() never waits for mutex_: who holds it does the work of those who could not get it,
+///           so that a source is not put to sleep by the pump. mutex_ guards all members below it. No handle is dropped, no item emitted and no
 ///           system call made while it is held: such things are collected in Acts and done after.
 class Crew : public Flushable {
  public:
@@ -46,7 +48,7 @@ class Crew : public Flushable {
   void stop() noexcept;
   /// True when messages wait for a block, and no worker is at work that could bring one back:
   /// only somebody who gives up an item can help.
-  bool starved() const noexcept;
+  bool starved() noexcept;
   const NodeInfo& node() const noexcept { return node_; }
   Pool& pool() noexcept { return pool_; }
 
@@ -59,7 +61,7 @@ class Crew : public Flushable {
   struct Acts {
     std::vector<Handle> emit;
     std::vector<Handle> drop;
-    std::vector<std::uint32_t> wake;  // workers, by index within the crew
+    std::vector<std::uint32_t> wake;  // workers that must be told, by index within the crew
     std::vector<std::string> log;
   };
 
@@ -91,16 +93,32 @@ class Crew : public Flushable {
   /// The input as a body wants it. In this process.
   const void* payload_of_input(const Lease& lease) const noexcept;
 
+  /// The lock, for those who must have it. Its end does what others left to its holder meanwhile.
+  class Hold {
+   public:
+    explicit Hold(Crew& crew) : crew_{crew} { crew_.mutex_.lock(); }
+    ~Hold() {
+      crew_.mutex_.unlock();
+      crew_.flush_if_asked();
+    }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    Crew& crew_;
+  };
+
   const NodeInfo& node_;
   Pool& pool_;
   Outlet& outlet_;
 
-  mutable std::mutex mutex_;
+  std::mutex mutex_;
   std::deque<Job> pending_;
   bool stopped_ = false;
 
  private:
   Lease* lend(Job& job);
+  void flush_if_asked() noexcept;
   void reclaim(Lease& lease, int attempt);
 
   std::vector<Handle> inputs_;  // by lease: the item it is made from, unless that is the message itself
@@ -108,8 +126,11 @@ class Crew : public Flushable {
   bool waits_for_block_ = false;
   bool refusal_told_ = false;
 
-  std::mutex inbox_mutex_;  // taken after mutex_, if both are
+  std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
+
+  std::mutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only
   std::vector<Handle> inbox_;
+  std::vector<Handle> taken_;  // guarded by mutex_; keeps its memory
 };
 
 }  // namespace tandem

@@ -28,8 +28,8 @@ class ProcessCrew final : public Crew {
 
   /// channels: one for each worker, whose memory has pages.
   ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base,
-              std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch,
-              Nudge nudge);
+              HostPage& page, std::vector<ChannelLayout> channels, std::uint32_t first_slot,
+              Launch launch, Nudge nudge);
   ~ProcessCrew() override;
 
   std::uint32_t first_slot() const noexcept { return first_slot_; }
@@ -43,6 +43,9 @@ class ProcessCrew final : public Crew {
   void ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause);
   /// Reads all replies. Returns true when there was one.
   bool drain();
+  /// Rings every worker that sleeps over a request. The pump calls it between announcing its sleep
+  /// and sleeping; while the pump is awake, others leave this to it, see wake().
+  void ring_sleepers() noexcept;
   bool replies_ready() const noexcept;
   /// Kills workers whose message is over its deadline; returns when to look again.
   Clock::time_point enforce_deadlines(Clock::time_point now);
@@ -53,7 +56,7 @@ class ProcessCrew final : public Crew {
   std::uint32_t alive() const noexcept;
   int pidfd(std::uint32_t slot) const noexcept { return workers_[slot - first_slot_].pidfd.get(); }
   /// The processes that are running now. By any thread.
-  std::vector<pid_t> pids() const;
+  std::vector<pid_t> pids();
 
  private:
   enum class State : std::uint8_t { launching, starting, ready, gone, failed };
@@ -86,6 +89,8 @@ class ProcessCrew final : public Crew {
   Worker* choose();
   std::uint64_t depth(const Worker& worker) const noexcept;
   void ask(Worker& worker, Lease& lease);
+  void publish(Acts& acts);
+  void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   void start_failed(Worker& worker, const std::string& reason, Acts& acts);
@@ -97,6 +102,7 @@ class ProcessCrew final : public Crew {
   }
 
   std::byte* const base_;
+  HostPage& page_;
   const std::uint32_t first_slot_;
   const Launch launch_;
   const Nudge nudge_;

@@ -12,6 +12,7 @@
 #include <tandem/channel.hpp>
 #include <tandem/doorbell.hpp>
 #include <tandem/launcher.hpp>
+#include <tandem/linger.hpp>
 #include <tandem/process_crew.hpp>
 #include <tandem/worker.hpp>
 
@@ -52,6 +53,7 @@ class Pump {
 
   void run(std::promise<void> started);
   void begin();
+  void drain();
   bool finished(Clock::time_point now);
   void wait(Clock::time_point until);
   void handle(std::uint64_t tag);
@@ -73,6 +75,7 @@ class Pump {
   std::vector<Slot> slots_;
   std::unique_ptr<Launcher> launcher_;
   Sleeper<> sleeper_;
+  Linger linger_;
   std::atomic<bool> stop_{false};
   bool ending_ = false;
   bool killed_ = false;

@@ -8,6 +8,7 @@
 
 #include <tandem/lease.hpp>
 #include <tandem/lease_table.hpp>
+#include <tandem/linger.hpp>
 
 namespace tandem {
 
@@ -122,6 +123,7 @@ class Source final : public LeaseOwner {
   std::atomic<bool> sleeping_{false};
   std::shared_ptr<void> keep_;  // the runtime's state; reset by the thread that sees the last end
 
+  Linger linger_;     // the emitter's
   std::mutex mutex_;  // only for the emitter's sleep
   std::condition_variable wake_;
 };

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include <tandem/crew.hpp>
@@ -38,18 +39,21 @@ class ThreadCrew final : public Crew {
 
   void dispatch(Acts& acts) override;
   void wake(const Acts& acts) noexcept override;
-  bool anybody_busy() const noexcept override { return tasks_ > 0; }
+  bool anybody_busy() const noexcept override;
 
   void start_worker(std::uint32_t index);
   void work(std::uint32_t index);
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn.
   std::vector<Lease*> next_turn(Worker& worker, Acts& acts);
   void perform(std::uint32_t index, Lease& lease);
+  void add_tasks(std::uint32_t count);
+  void task_done();
 
   const Spawn spawn_;
   std::vector<Worker> workers_;
 
-  // Guarded by mutex_.
+  // Of its own lock, the last that a task ever touches: after it, the crew may be gone.
+  std::mutex tasks_mutex_;
   std::uint32_t tasks_ = 0;
   std::condition_variable idle_;
 };
