@@ -4,4 +4,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/../cmake/packages.sh"
 
 need_packages "${kBuildPackages[@]}" "${kExamplePackages[@]}"
 build release
-exec build/release/examples/tiles "$@"
+exec build/release/examples/tiles --output build/tiles "$@"

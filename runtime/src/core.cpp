@@ -111,9 +111,13 @@ void Core::for_each_member(Call call) noexcept {
 }
 
 void Core::start() {
+  // Without the lock where possible: stop() may hold it for as long as a commander takes to return.
   if (is_open()) return;
+  if (is_closed()) {
+    if (start_error_) std::rethrow_exception(start_error_);  // written before the phase was
+    return;
+  }
   const std::lock_guard lock{life_mutex_};
-  if (start_error_) std::rethrow_exception(start_error_);
   if (phase_.load(std::memory_order_acquire) != Phase::gathering) return;
   try {
     check_names();
@@ -187,14 +191,15 @@ std::uint32_t Core::choose_in_flight() const {
   const auto largest = std::max_element(nodes_.begin(), nodes_.end(), [](const auto& a, const auto& b) {
     return a->layout.stride() < b->layout.stride();
   });
-  const std::size_t items = fits == 0 ? 1 : wish;
-  throw MemoryError(fmt::format(
-      "node '{}': {} needs {} bytes for each of {} items{}, {} in all, but {}; {}", (*largest)->name,
-      what_of(**largest), (*largest)->layout.stride(), items,
-      nodes_.size() > 1 ? fmt::format(" (all nodes together {})", each) : std::string{},
-      describe_bytes(each * items), bound,
-      fits == 0 ? "make the output smaller or raise memory"
-                : fmt::format("lower in_flight to {} or raise memory", fits)));
+  const std::string who = fmt::format("node '{}': {} needs {} bytes", (*largest)->name, what_of(**largest),
+                                      (*largest)->layout.stride());
+  const std::string others = nodes_.size() > 1 ? fmt::format(" (all nodes together {})", each) : "";
+  if (fits == 0) {
+    throw MemoryError(fmt::format("{} for one item{}, but {}; make the output smaller or raise memory", who,
+                                  others, bound));
+  }
+  throw MemoryError(fmt::format("{} for each of {} items{}, {} in all, but {}; lower in_flight to {} or raise "
+                                "memory", who, wish, others, describe_bytes(each * wish), bound, fits));
 }
 
 void Core::plan() {

@@ -1,13 +1,63 @@
 #include <tandem/runtime.hpp>
 
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+#include <mutex>
 #include <utility>
 
 #include <tandem/core.hpp>
+#include <tandem/error.hpp>
 
 namespace tandem {
+namespace {
 
-Runtime::Runtime() : Runtime{Config::load()} {}
-Runtime::Runtime(int& argc, char** argv) : Runtime{Config::load(argc, argv)} {}
+std::terminate_handler previous_handler = nullptr;
+
+// _exit: destructors of static objects must not run under threads that are still at work. The kernel
+// ends the workers with this process.
+[[noreturn]] void leave(const Error& error, int status) {
+  std::cout.flush();
+  std::fflush(nullptr);
+  std::fprintf(stderr, "%s\n", error.what());
+  _exit(status);
+}
+
+// A wrong configuration is no crash: a program that does not catch Tandem's errors ends with the error's
+// line and a status, instead of an abort.
+[[noreturn]] void end_with_the_error() {
+  if (const std::exception_ptr uncaught = std::current_exception()) {
+    try {
+      std::rethrow_exception(uncaught);
+    } catch (const ProducerError& error) {
+      leave(error, 1);
+    } catch (const Error& error) {
+      leave(error, 2);
+    } catch (...) {
+      // somebody else's affair
+    }
+  }
+  if (previous_handler != nullptr) previous_handler();
+  std::abort();
+}
+
+void handle_uncaught_errors() {
+  static std::once_flag once;
+  std::call_once(once, [] { previous_handler = std::set_terminate(end_with_the_error); });
+}
+
+Config loaded(int* argc, char** argv) {
+  handle_uncaught_errors();
+  return argc != nullptr ? Config::load(*argc, argv) : Config::load();
+}
+
+}  // namespace
+
+Runtime::Runtime() : Runtime{loaded(nullptr, nullptr)} {}
+Runtime::Runtime(int& argc, char** argv) : Runtime{loaded(&argc, argv)} {}
 Runtime::Runtime(Config config) : core_{std::make_shared<Core>(std::move(config))} {}
 Runtime::~Runtime() { core_->stop(); }
 

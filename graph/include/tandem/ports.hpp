@@ -9,11 +9,12 @@
 #include <oneapi/tbb/flow_graph.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include <tandem/edge.hpp>
 #include <tandem/item.hpp>
 
 // How Tandem's nodes take part in a oneTBB graph. Between two of Tandem's nodes an item is handed on
-// by a plain call: nothing runs there that would be worth a task. To any other node it goes through
-// a queue_node of its own, filled from a task in the graph's arena. So no item is lost when that node
+// by a plain call: nothing runs there that would be worth a task. To any other node it goes through an
+// Edge with its own queue, from a task in the graph's arena. So no item is lost when that node
 // rejects or reserves, no code of the user runs in Tandem's threads, and a put from outside the arena
 // always finds a thread (oneTBB: an enqueued task is sure of one, a spawned one is not).
 
@@ -64,34 +65,29 @@ class OutputPort : public flow::sender<Item<T>> {
 
  private:
   using successor_type = flow::receiver<Item<T>>;
-  struct Other {
-    successor_type* node;
-    std::unique_ptr<flow::queue_node<Item<T>>> queue;
-  };
-
   bool register_successor(successor_type& node) override {
     if (auto* const port = dynamic_cast<InputPort<T>*>(&node)) {
       ours_.push_back(port);
     } else {
-      others_.push_back({&node, std::make_unique<flow::queue_node<Item<T>>>(graph_)});
-      flow::make_edge(*others_.back().queue, node);
+      others_.push_back(std::make_unique<Edge<T>>(node, [this] { schedule(); }));
     }
     return true;
   }
 
   bool remove_successor(successor_type& node) override {
     if (auto* const port = dynamic_cast<InputPort<T>*>(&node)) return std::erase(ours_, port) > 0;
-    return std::erase_if(others_, [&](const Other& other) {
-             if (other.node != &node) return false;
-             flow::remove_edge(*other.queue, node);
-             return true;
-           }) > 0;
+    return std::erase_if(others_, [&](const auto& edge) { return &edge->node() == &node; }) > 0;
   }
 
   void put_outside(const Item<T>& item) noexcept {
+    for (const auto& edge : others_) edge->add(item);
+    schedule();
+  }
+
+  void schedule() noexcept {
     {
       const std::lock_guard lock{mutex_};
-      outbox_.push_back(item);
+      again_ = true;
       if (scheduled_) return;
       scheduled_ = true;
     }
@@ -102,30 +98,27 @@ class OutputPort : public flow::sender<Item<T>> {
   // One task at a time, so that items leave in the order in which they came.
   void forward() noexcept {
     for (;;) {
-      std::vector<Item<T>> run;
       {
         const std::lock_guard lock{mutex_};
-        run.swap(outbox_);
-        if (run.empty()) {
+        if (!again_) {
           graph_.release_wait();
           scheduled_ = false;
           idle_.notify_all();  // under the lock: this port may be gone right after
           return;
         }
+        again_ = false;
       }
-      for (const Item<T>& item : run) {
-        for (Other& other : others_) other.queue->try_put(item);
-      }
+      for (const auto& edge : others_) edge->push();
     }
   }
 
   flow::graph& graph_;
   oneapi::tbb::task_arena arena_;
   std::vector<InputPort<T>*> ours_;
-  std::vector<Other> others_;
+  std::vector<std::unique_ptr<Edge<T>>> others_;
 
   std::mutex mutex_;  // guards all below
-  std::vector<Item<T>> outbox_;
+  bool again_ = false;  // something was queued, or a node wants items again, since the task's last look
   bool scheduled_ = false;
   std::condition_variable idle_;
 };

@@ -146,7 +146,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   }
 
   std::optional<Item<T>> wait_next(std::optional<std::chrono::nanoseconds> timeout) {
-    if (!core_->is_open()) core_->start();
+    core_->start();
     std::optional<Item<T>> item;
     {
       std::unique_lock lock{mutex_};

@@ -21,7 +21,8 @@ class Runtime {
  public:
   /// Configured by tandem.toml in the current directory, if there is one, then by TANDEM_* in the
   /// environment.
-  /// Errors    throws ConfigError, with the place and what to write instead.
+  /// Errors    throws ConfigError, with the place and what to write instead. An Error that the program
+  ///           does not catch ends it with that one line and status 2 (a ProducerError: 1), not an abort.
   Runtime();
   /// The same, then --tandem.key=value arguments, which are removed from argv.
   Runtime(int& argc, char** argv);

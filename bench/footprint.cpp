@@ -1,0 +1,199 @@
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <fstream>
+#include <limits>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <fmt/format.h>
+#include <oneapi/tbb/flow_graph.h>
+
+#include <tandem/tandem.hpp>
+
+#include "sections.hpp"
+#include "setup.hpp"
+
+// What a stream takes while it runs: resident memory early and late, and processor time while it has
+// nothing to do.
+
+namespace bench {
+namespace {
+
+namespace flow = oneapi::tbb::flow;
+
+constexpr std::uint64_t kEarly = 10'000;
+constexpr auto kIdle = std::chrono::seconds{1};
+
+// A line "VmRSS:   1234 kB" of /proc/PID/status. VmRSS = RssAnon + RssFile + RssShmem: the blocks that the
+// process has touched are in RssShmem, and count once in each process that touched them.
+double kibibytes_of(pid_t pid, std::string_view key) {
+  std::ifstream file{fmt::format("/proc/{}/status", pid)};
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(key)) return std::stod(line.substr(line.find(':') + 1));
+  }
+  throw std::runtime_error(fmt::format("/proc/{}/status has no {}", pid, key));
+}
+
+struct Resident {
+  double host = 0, host_shared = 0, workers = 0;
+  explicit Resident(const tandem::Runtime& runtime)
+      : host{kibibytes_of(getpid(), "VmRSS")}, host_shared{kibibytes_of(getpid(), "RssShmem")} {
+    for (const pid_t pid : runtime.worker_pids()) workers += kibibytes_of(pid, "VmRSS");
+  }
+};
+
+struct Tiny {
+  std::uint64_t words[8];
+};
+
+// Runs the tiny pipeline; `use` gets the runtime and the stream.
+template <class Commander, class Use>
+auto with_stream(const Options& options, const char* placement, Commander commander, Use use) {
+  tandem::Runtime runtime{configure(placement, options.workers, options.in_flight)};
+  flow::graph graph;
+  tandem::commander_node<Message> numbers{graph, runtime, "numbers", std::move(commander)};
+  tandem::producer_node<Message, Tiny> maker{
+      graph, runtime, "maker", [](const Message& message, Tiny& out) { out.words[7] = message.number; }};
+  tandem::sequencer_node<Tiny> order{graph, runtime};
+  tandem::stream_node<Tiny> results{graph, runtime};
+  make_edge(numbers, maker);
+  make_edge(maker, order);
+  make_edge(order, results);
+  return use(runtime, results);
+}
+
+std::vector<double> growth(const Options& options, const char* placement) {
+  const std::uint64_t late = 100 * kEarly;
+  return with_stream(options, placement, Counter{late}, [late](tandem::Runtime& runtime, auto& results) {
+    const auto take = [&results](std::uint64_t from, std::uint64_t to) {
+      for (; from < to; ++from) {
+        const auto item = results.next();
+        if (!item || (*item)->words[7] != from) throw std::runtime_error("an item is missing or wrong");
+      }
+    };
+    take(0, kEarly);
+    const Resident first{runtime};
+    take(kEarly, late - 1);  // the workers live until the last item is taken
+    const Resident last{runtime};
+    return std::vector{first.host,
+                       last.host,
+                       last.host_shared,
+                       last.host - first.host,
+                       last.host / first.host,
+                       first.workers,
+                       last.workers - first.workers};
+  });
+}
+
+// Nanoseconds on a processor so far: the host with all its threads, and each worker and its fork server.
+// schedstat(5) counts exactly, where stat counts ticks of 10 ms; these processes have one thread each.
+double processor_seconds(const tandem::Runtime& runtime) {
+  rusage host{};
+  getrusage(RUSAGE_SELF, &host);
+  double seconds = static_cast<double>(host.ru_utime.tv_sec + host.ru_stime.tv_sec) +
+                   static_cast<double>(host.ru_utime.tv_usec + host.ru_stime.tv_usec) / 1e6;
+  std::set<pid_t> others;
+  for (const pid_t pid : runtime.worker_pids()) {
+    others.insert(pid);
+    others.insert(static_cast<pid_t>(kibibytes_of(pid, "PPid")));  // a number like the others
+  }
+  others.erase(getpid());
+  for (const pid_t pid : others) {
+    std::ifstream file{fmt::format("/proc/{}/schedstat", pid)};
+    double nanoseconds = 0;
+    file >> nanoseconds;
+    seconds += nanoseconds / 1e9;
+  }
+  return seconds;
+}
+
+// Percent of one processor during a second in which the consumer does not ask: every credit is out.
+double idle_consumer(const Options& options, const char* placement) {
+  const Counter endless{std::numeric_limits<std::uint64_t>::max()};
+  return with_stream(options, placement, endless, [](tandem::Runtime& runtime, auto& results) {
+    for (int i = 0; i < 1000; ++i) results.next();
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});  // the pipeline fills up and goes to sleep
+    const double before = processor_seconds(runtime);
+    std::this_thread::sleep_for(kIdle);
+    const double after = processor_seconds(runtime);
+    results.next();
+    runtime.stop();
+    return 100 * (after - before);
+  });
+}
+
+// Percent of one processor during a second in which the commander has no message: every worker waits.
+double idle_commander(const Options& options, const char* placement) {
+  struct Pausing {
+    std::uint64_t next = 0;
+    std::optional<Message> operator()() {
+      if (next == 1000) std::this_thread::sleep_for(kIdle + std::chrono::milliseconds{400});
+      if (next == 2000) return std::nullopt;
+      return Message{next++};
+    }
+  };
+  return with_stream(options, placement, Pausing{}, [](tandem::Runtime& runtime, auto& results) {
+    for (int i = 0; i < 1000; ++i) results.next();
+    std::this_thread::sleep_for(std::chrono::milliseconds{100});
+    const double before = processor_seconds(runtime);
+    const bool early = results.next_for(kIdle).has_value();
+    const double after = processor_seconds(runtime);
+    if (early) throw std::runtime_error("an item came while the commander slept");
+    std::uint64_t rest = 0;
+    while (results.next()) ++rest;
+    if (rest != 1000) throw std::runtime_error(fmt::format("{} items after the pause, not 1000", rest));
+    return 100 * (after - before);
+  });
+}
+
+void run_memory(const Options& options, Report& report) {
+  const std::vector<Metric> metrics{
+      {"host after 10^4", "KiB"}, {"host after 10^6", "KiB"}, {"host, of it shared, 10^6", "KiB"},
+      {"host growth", "KiB"},     {"host growth ratio", "x"}, {"workers after 10^4", "KiB"},
+      {"workers growth", "KiB"}};
+  const std::vector<Variant> variants{
+      {"processes", metrics, [&] { return growth(options, "process"); }},
+      {"threads", metrics, [&] { return growth(options, "thread"); }},
+  };
+  report.add("resident memory (VmRSS): one stream of tiny messages, looked at twice",
+             measure_rounds("memory", variants, options, options.repetitions));
+  report.figure("memory_growth", "processes", "host growth ratio");
+  report.figure("memory_growth_host", "processes", "host growth");
+  report.figure("memory_growth_workers", "processes", "workers growth");
+  report.figure("memory_growth_thread", "threads", "host growth ratio");
+}
+
+}  // namespace
+
+void run_footprint(const Options& options, Report& report) {
+  run_memory(options, report);
+  const std::vector<Variant> variants{
+      {"processes, consumer pauses",
+       {{"", "percent"}},
+       [&] { return std::vector{idle_consumer(options, "process")}; }},
+      {"processes, commander pauses",
+       {{"", "percent"}},
+       [&] { return std::vector{idle_commander(options, "process")}; }},
+      {"threads, consumer pauses",
+       {{"", "percent"}},
+       [&] { return std::vector{idle_consumer(options, "thread")}; }},
+      {"threads, commander pauses",
+       {{"", "percent"}},
+       [&] { return std::vector{idle_commander(options, "thread")}; }},
+  };
+  report.add("processor time of host and workers in an idle second",
+             measure_rounds("idle", variants, options, std::min(options.repetitions, 3)));
+  report.figure("cpu_idle", "processes, consumer pauses");
+  report.figure("cpu_idle_commander", "processes, commander pauses");
+  report.figure("cpu_idle_thread", "threads, consumer pauses");
+}
+
+}  // namespace bench

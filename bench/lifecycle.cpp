@@ -1,0 +1,103 @@
+#include <chrono>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include <fmt/format.h>
+#include <oneapi/tbb/flow_graph.h>
+
+#include <tandem/tandem.hpp>
+
+#include "fill.hpp"
+#include "sections.hpp"
+#include "setup.hpp"
+
+// How long a user waits at both ends: from the beginning of the loop, which starts the workers, to the first
+// item; and for stop(), with workers and commander in full swing.
+
+namespace bench {
+namespace {
+
+namespace flow = oneapi::tbb::flow;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::uint64_t kEndless = std::numeric_limits<std::uint64_t>::max();
+constexpr int kItemsBeforeStop = 100;
+
+double milliseconds(Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
+
+// Returns {first item, stop}.
+template <class T, class Maker>
+std::vector<double> both_ends(tandem::Runtime& runtime, flow::graph& graph, Maker& maker) {
+  tandem::commander_node<Message> numbers{graph, runtime, "numbers", Counter{kEndless}};
+  tandem::sequencer_node<T> order{graph, runtime};
+  tandem::stream_node<T> results{graph, runtime};
+  make_edge(numbers, maker);
+  make_edge(maker, order);
+  make_edge(order, results);
+  const auto begin = Clock::now();
+  auto item = results.next();
+  const auto first = Clock::now();
+  for (int i = 1; i < kItemsBeforeStop; ++i) item = results.next();
+  const auto stop = Clock::now();
+  runtime.stop();
+  const auto end = Clock::now();
+  if (!item || item->sequence() != kItemsBeforeStop - 1) throw std::runtime_error("items are missing");
+  return {milliseconds(first - begin), milliseconds(end - stop)};
+}
+
+std::vector<double> tiny_ends(const Options& options, const char* placement) {
+  tandem::Runtime runtime{configure(placement, options.workers, options.in_flight)};
+  flow::graph graph;
+  tandem::producer_node<Message, Message> maker{graph, runtime, "maker",
+                                                [](const Message& message) { return message; }};
+  return both_ends<Message>(runtime, graph, maker);
+}
+
+std::vector<double> big_ends(const Options& options, const char* placement) {
+  tandem::Runtime runtime{configure(placement, options.workers, options.big_in_flight)};
+  flow::graph graph;
+  tandem::producer_node<Message, tandem::Arrays> maker{
+      graph,
+      runtime,
+      "maker",
+      {tandem::array<std::uint8_t>("pixels", {64, 256, 256, 3})},
+      [](const Message& message, tandem::Arrays& out) { fill(out.data("pixels"), message.number); }};
+  return both_ends<tandem::Arrays>(runtime, graph, maker);
+}
+
+// A host that has touched this much: fork copies its page tables.
+std::vector<double> ends_in_large_host(const Options& options) {
+  const std::vector<char> ballast(std::size_t{1} << 30, 'x');
+  std::vector<double> values = tiny_ends(options, "process");
+  if (ballast[ballast.size() / 2] != 'x') values.clear();  // keeps it alive
+  return values;
+}
+
+}  // namespace
+
+void run_lifecycle(const Options& options, Report& report) {
+  const std::vector<Metric> ends{{"first item", "ms"}, {"stop", "ms"}};
+  const std::vector<Variant> variants{
+      {"forked processes", ends, [&] { return tiny_ends(options, "process"); }},
+      {"threads", ends, [&] { return tiny_ends(options, "thread"); }},
+      {"forked processes, 12.6 MB arrays", ends, [&] { return big_ends(options, "process"); }},
+      {"threads, 12.6 MB arrays", ends, [&] { return big_ends(options, "thread"); }},
+  };
+  const std::vector<Variant> large{
+      {"forked processes, host of 1 GiB", ends, [&] { return ends_in_large_host(options); }}};
+  std::vector<Row> rows = measure_rounds("lifecycle", variants, options, 5 * options.repetitions);
+  const std::vector<Row> more = measure_rounds("lifecycle", large, options, options.repetitions);
+  rows.insert(rows.end(), more.begin(), more.end());
+  report.add(fmt::format("first item and stop, {} workers", options.workers), rows);
+  report.figure("first_item_fork", "forked processes", "first item");
+  report.figure("stop_fork", "forked processes", "stop");
+  report.figure("first_item_thread", "threads", "first item");
+  report.figure("stop_thread", "threads", "stop");
+  report.figure("first_item_fork_big", "forked processes, 12.6 MB arrays", "first item");
+  report.figure("stop_fork_big", "forked processes, 12.6 MB arrays", "stop");
+  report.figure("first_item_fork_large_host", "forked processes, host of 1 GiB", "first item");
+}
+
+}  // namespace bench

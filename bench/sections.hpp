@@ -1,0 +1,18 @@
+#pragma once
+
+#include "report.hpp"
+
+namespace bench {
+
+// One function for each part of the program; each measures, prints its table and leaves its figures.
+
+/// Messages per second of 64-byte results: the price of a message.
+void run_tiny(const Options& options, Report& report);
+/// Bytes per second of 12.6 MB arrays: the price of the way that they take.
+void run_big(const Options& options, Report& report);
+/// From the loop's beginning to the first item, and the time of stop().
+void run_lifecycle(const Options& options, Report& report);
+/// Growth of resident memory with the number of messages; processor time while nothing happens.
+void run_footprint(const Options& options, Report& report);
+
+}  // namespace bench

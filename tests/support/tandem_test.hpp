@@ -1,0 +1,103 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <ostream>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <tandem/config.hpp>
+
+#include "processes.hpp"
+#include "shared.hpp"
+
+namespace tandem::test {
+
+/// Fails a test that leaves a process, a descriptor or a mapping of Tandem's memory behind. Everything that
+/// a test makes must be gone at the end of its body.
+class TandemTest : public testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+
+  /// A generator whose seed is printed; TANDEM_TEST_SEED repeats a run.
+  std::mt19937_64 random_generator();
+
+ private:
+  std::vector<Process> processes_;
+  std::vector<std::string> descriptors_;
+};
+
+/// Where the workers of a test run, and how many there are.
+struct Place {
+  const char* placement;
+  int workers;
+
+  bool is_process() const { return std::string{placement} == "process"; }
+};
+std::ostream& operator<<(std::ostream& out, const Place& place);
+
+/// For tests of what must not depend on the placement.
+class PlacedTest : public TandemTest, public testing::WithParamInterface<Place> {};
+
+std::string place_name(const testing::TestParamInfo<Place>& place);
+
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+/// A configuration of these settings alone.
+Config config_of(const Settings& settings);
+
+/// The same, with the nodes placed as the parameter says.
+Config placed(const Place& place, std::initializer_list<const char*> nodes, const Settings& settings = {});
+
+/// Lines that the library has logged since the test began.
+std::vector<std::string> log_lines();
+/// Waits, without bound but the test's own, until a line that holds `part` was logged; returns it.
+std::string wait_log_line(const std::string& part);
+
+/// The text of what the call throws, "nothing was thrown" when nothing is.
+template <class Exception, class Call>
+std::string thrown_text(Call call) {
+  try {
+    call();
+  } catch (const Exception& error) { return error.what(); }
+  return "nothing was thrown";
+}
+
+/// A second program in the test's own executable, for what must happen to a whole host:
+///     HOST_PROGRAM(streams) { ...; return 0; }
+///     const pid_t host = start_host_program("streams", standard_output);
+using HostMain = int (*)();
+class HostProgram {
+ public:
+  HostProgram(const char* name, HostMain main);
+  static std::optional<int> run_if_asked();
+};
+pid_t start_host_program(const std::string& name, int standard_output);
+
+}  // namespace tandem::test
+
+#define HOST_PROGRAM(NAME)                                                        \
+  static int NAME##_host_program();                                               \
+  static const ::tandem::test::HostProgram NAME##_registered{#NAME, NAME##_host_program}; \
+  static int NAME##_host_program()
+
+/// Instantiates a PlacedTest for threads and processes, 1, 2 and 8 workers.
+#define TANDEM_FOR_ALL_PLACES(SUITE)                                                                     \
+  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                                       \
+                           testing::Values(::tandem::test::Place{"thread", 1}, ::tandem::test::Place{"thread", 2},   \
+                                           ::tandem::test::Place{"thread", 8}, ::tandem::test::Place{"process", 1},  \
+                                           ::tandem::test::Place{"process", 2}, ::tandem::test::Place{"process", 8}), \
+                           ::tandem::test::place_name)
+
+/// For what only worker processes can do.
+#define TANDEM_FOR_PROCESSES(SUITE)                                                                      \
+  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                                       \
+                           testing::Values(::tandem::test::Place{"process", 1}, ::tandem::test::Place{"process", 2},  \
+                                           ::tandem::test::Place{"process", 8}),                          \
+                           ::tandem::test::place_name)

@@ -1,0 +1,257 @@
+// Tandem's nodes beside oneTBB's own: functions, limits, joins, broadcasts and filters in between.
+#include <atomic>
+#include <thread>
+#include <tuple>
+#include <vector>
+
+#include "support/line.hpp"
+#include "support/tandem_test.hpp"
+
+namespace tandem::test {
+namespace {
+
+struct Pair {
+  std::uint64_t left, right;
+};
+
+Number plus_one(const Number& in) { return {in.value + 1}; }
+
+// numbers -> [user's nodes] -> work -> order -> stream, or with the user's nodes behind work
+class TbbNodes : public PlacedTest {
+ protected:
+  static constexpr std::uint64_t kAll = 1000;
+
+  TbbNodes()
+      : runtime_{placed(GetParam(), {"work"}, {{"in_flight", "40"}})},
+        numbers_{graph_, runtime_, "numbers", CountTo{kAll}},
+        work_{graph_, runtime_, "work", plus_one},
+        order_{graph_, runtime_},
+        stream_{graph_, runtime_} {}
+  void TearDown() override {
+    runtime_.stop();
+    graph_.wait_for_all();
+    // The nodes are members, which live on: only what the run itself holds must be gone.
+    EXPECT_EQ(runtime_.live_messages(), 0U);
+    EXPECT_EQ(runtime_.lent_blocks(), 0U);
+  }
+
+  void expect_all_in_order() {
+    std::uint64_t next = 0;
+    for (const auto& item : stream_) ASSERT_EQ(item->value, ++next);
+    EXPECT_EQ(next, kAll);
+  }
+
+  Runtime runtime_;
+  flow::graph graph_;
+  commander_node<Number> numbers_;
+  producer_node<Number, Number> work_;
+  sequencer_node<Number> order_;
+  stream_node<Number> stream_;
+};
+
+TEST_P(TbbNodes, AFunctionBetweenProducerAndSequencer) {
+  std::atomic<std::uint64_t> calls{0};
+  flow::function_node<Item<Number>, Item<Number>> look{graph_, flow::unlimited, [&](const Item<Number>& item) {
+                                                         ++calls;
+                                                         return item;
+                                                       }};
+  make_edge(numbers_, work_);
+  make_edge(work_, look);
+  make_edge(look, order_);
+  make_edge(order_, stream_);
+
+  expect_all_in_order();
+
+  EXPECT_EQ(calls.load(), kAll);
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, AFunctionBetweenCommanderAndProducer) {
+  flow::function_node<Item<Number>, Item<Number>> look{graph_, flow::unlimited,
+                                                       [](const Item<Number>& item) { return item; }};
+  make_edge(numbers_, look);
+  make_edge(look, work_);
+  make_edge(work_, order_);
+  make_edge(order_, stream_);
+
+  expect_all_in_order();
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, AFunctionThatRejectsLosesNothing) {
+  flow::function_node<Item<Number>, Item<Number>, flow::rejecting> look{graph_, 1, [](const Item<Number>& item) {
+                                                                          busy(500);
+                                                                          return item;
+                                                                        }};
+  make_edge(numbers_, work_);
+  make_edge(work_, look);
+  make_edge(look, order_);
+  make_edge(order_, stream_);
+
+  expect_all_in_order();
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, ALimiterThatIsDecrementedLosesNothing) {
+  flow::limiter_node<Item<Number>> limit{graph_, 3};
+  using Done = flow::multifunction_node<Item<Number>, std::tuple<Item<Number>, flow::continue_msg>>;
+  Done done{graph_, flow::serial, [](const Item<Number>& item, Done::output_ports_type& ports) {
+              std::get<0>(ports).try_put(item);
+              std::get<1>(ports).try_put(flow::continue_msg{});
+            }};
+  make_edge(numbers_, work_);
+  make_edge(work_, limit);
+  make_edge(limit, done);
+  make_edge(flow::output_port<0>(done), order_);
+  make_edge(flow::output_port<1>(done), limit.decrementer());
+  make_edge(order_, stream_);
+
+  expect_all_in_order();
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, ABroadcastToTwoStreams) {
+  stream_node<Number> second{graph_, runtime_};
+  make_edge(numbers_, work_);
+  make_edge(work_, order_);
+  make_edge(order_, stream_);
+  make_edge(order_, second);
+
+  for (std::uint64_t next = 1; next <= kAll; ++next) {
+    ASSERT_EQ((*stream_.next())->value, next);
+    ASSERT_EQ((*second.next())->value, next);
+  }
+
+  EXPECT_FALSE(stream_.next());
+  EXPECT_FALSE(second.next());
+}
+
+TEST_P(TbbNodes, AFilterThatDropsItemsDoesNotStallTheOrder) {
+  using Filter = flow::multifunction_node<Item<Number>, std::tuple<Item<Number>>>;
+  Filter odd{graph_, flow::unlimited, [](const Item<Number>& item, Filter::output_ports_type& ports) {
+               if (item->value % 2 == 1) std::get<0>(ports).try_put(item);
+             }};
+  make_edge(numbers_, work_);
+  make_edge(work_, odd);
+  make_edge(flow::output_port<0>(odd), order_);
+  make_edge(order_, stream_);
+
+  std::uint64_t next = 1;
+  for (const auto& item : stream_) {
+    ASSERT_EQ(item->value, next);
+    next += 2;
+  }
+  EXPECT_EQ(next, kAll + 1);
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, AFilterThatDropsAllEndsTheStream) {
+  using Filter = flow::multifunction_node<Item<Number>, std::tuple<Item<Number>>>;
+  Filter none{graph_, flow::unlimited, [](const Item<Number>&, Filter::output_ports_type&) {}};
+  make_edge(numbers_, work_);
+  make_edge(work_, none);
+  make_edge(flow::output_port<0>(none), order_);
+  make_edge(order_, stream_);
+
+  EXPECT_FALSE(stream_.next());
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, AFilterBeforeTheProducerDoesNotStallTheOrder) {
+  using Filter = flow::multifunction_node<Item<Number>, std::tuple<Item<Number>>>;
+  Filter third{graph_, flow::unlimited, [](const Item<Number>& item, Filter::output_ports_type& ports) {
+                 if (item->value % 3 == 0) std::get<0>(ports).try_put(item);
+               }};
+  make_edge(numbers_, third);
+  make_edge(flow::output_port<0>(third), work_);
+  make_edge(work_, order_);
+  make_edge(order_, stream_);
+
+  std::uint64_t next = 0;
+  for (const auto& item : stream_) {
+    ASSERT_EQ(item->value, next + 1);
+    next += 3;
+  }
+  EXPECT_EQ(next, (kAll + 2) / 3 * 3);
+  graph_.wait_for_all();
+}
+
+TEST_P(TbbNodes, ANodeOfTheUsersAsTheOnlyEnd) {
+  std::atomic<std::uint64_t> sum{0};
+  flow::function_node<Item<Number>, flow::continue_msg> add{graph_, flow::unlimited, [&](const Item<Number>& item) {
+                                                              sum += item->value;
+                                                              return flow::continue_msg{};
+                                                            }};
+  make_edge(numbers_, work_);
+  make_edge(work_, order_);
+  make_edge(order_, add);
+
+  numbers_.activate();
+  graph_.wait_for_all();
+
+  EXPECT_EQ(sum.load(), kAll * (kAll + 1) / 2);
+}
+
+TEST_P(TbbNodes, AnEdgeThatWasRemovedCarriesNothing) {
+  stream_node<Number> second{graph_, runtime_};
+  make_edge(numbers_, work_);
+  make_edge(work_, order_);
+  make_edge(order_, second);
+  make_edge(order_, stream_);
+  remove_edge(order_, second);
+
+  expect_all_in_order();
+
+  EXPECT_FALSE(second.next());
+}
+
+TANDEM_FOR_ALL_PLACES(TbbNodes);
+
+// numbers -> left  -> join by sequence -> pair (user's) -> sum
+//         -> right ->
+class TbbJoin : public PlacedTest {};
+
+TEST_P(TbbJoin, BySequenceBringsTheTwoPathsOfAMessageTogether) {
+  Runtime runtime{placed(GetParam(), {"left", "right"})};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{1000}};
+  producer_node<Number, Number> left{graph, runtime, "left", [](const Number& in, Context& context) {
+                                       busy(context.random()() % 3000);
+                                       return in;
+                                     }};
+  producer_node<Number, Number> right{graph, runtime, "right", plus_one};
+  const auto sequence = [](const Item<Number>& item) { return item.sequence(); };
+  flow::join_node<std::tuple<Item<Number>, Item<Number>>, flow::key_matching<std::uint64_t>> join{graph, sequence,
+                                                                                                 sequence};
+  std::atomic<std::uint64_t> pairs{0};
+  std::atomic<std::uint64_t> wrong{0};
+  flow::function_node<std::tuple<Item<Number>, Item<Number>>, Item<Number>> pair{
+      graph, flow::unlimited, [&](const std::tuple<Item<Number>, Item<Number>>& both) {
+        const auto& [one, other] = both;
+        ++pairs;
+        if (one->value + 1 != other->value || one.sequence() != other.sequence()) ++wrong;
+        return other;
+      }};
+  sequencer_node<Number> order{graph, runtime};
+  stream_node<Number> stream{graph, runtime};
+  make_edge(numbers, left);
+  make_edge(numbers, right);
+  make_edge(left, flow::input_port<0>(join));
+  make_edge(right, flow::input_port<1>(join));
+  make_edge(join, pair);
+  make_edge(pair, order);
+  make_edge(order, stream);
+
+  std::uint64_t next = 0;
+  for (const auto& item : stream) ASSERT_EQ(item->value, ++next);
+
+  EXPECT_EQ(pairs.load(), 1000U);
+  EXPECT_EQ(wrong.load(), 0U);
+  EXPECT_EQ(next, 1000U);
+  graph.wait_for_all();
+}
+
+TANDEM_FOR_ALL_PLACES(TbbJoin);
+
+}  // namespace
+}  // namespace tandem::test
