@@ -29,14 +29,13 @@ Lease* Pool::take() noexcept {
     if (lease == nullptr) return nullptr;
     wanted_.store(false, std::memory_order_relaxed);
   }
-  lent_.fetch_add(1, std::memory_order_relaxed);  // a statistic; orders nothing
   return lease;
 }
 
 void Pool::give_back(Lease& lease) noexcept {
   lease.failure.reset();
+  lease.cancel();
   table_.put_back(lease);
-  lent_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 Pool::Backing Pool::back(Lease& lease) noexcept {
@@ -56,14 +55,21 @@ Pool::Backing Pool::back(Lease& lease) noexcept {
   return Backing::refused;
 }
 
-void Pool::withdraw(Lease&) noexcept {
+void Pool::withdraw(Lease& lease) noexcept {
+  lease.cancel();
   ++withdrawn_;
-  lent_.fetch_sub(1, std::memory_order_relaxed);
+}
+
+std::uint32_t Pool::lent() const noexcept {
+  std::uint32_t lent = 0;
+  for (std::uint32_t index = 0; index < size(); ++index) {
+    if (table_.at(index).held()) ++lent;
+  }
+  return lent;
 }
 
 void Pool::ended(Lease& lease) noexcept {
   lease.failure.reset();
-  lent_.fetch_sub(1, std::memory_order_relaxed);
   table_.put(lease);
   // WANT(lease)
   if (wanted_.load(std::memory_order_seq_cst) && wanted_.exchange(false) && on_returned) {

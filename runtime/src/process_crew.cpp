@@ -11,10 +11,8 @@
 namespace tandem {
 namespace {
 
-// A worker is given as many messages ahead as it is likely to finish in this time, and at least
-// one beside the one that it is at, so that it need not wait for the host between two.
+// A worker is given as many messages ahead as it is likely to finish in this time.
 constexpr std::uint64_t kAheadNanoseconds = 100'000;
-constexpr std::uint64_t kLeastAhead = 2;
 constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker says it was busy
 
 }  // namespace
@@ -83,17 +81,11 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   carry_out(acts);
 }
 
-std::uint64_t ProcessCrew::depth(const Worker& worker) const noexcept {
-  const std::uint64_t most = worker.channel.capacity - 2;  // one place stays for the stop request
-  if (worker.service_nanoseconds == 0) return kLeastAhead;
-  return std::clamp(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead, most);
-}
-
 ProcessCrew::Worker* ProcessCrew::choose() {
   Worker* best = nullptr;
   for (Worker& worker : workers_) {
     if (worker.state != State::ready || !worker.condemned.empty()) continue;
-    if (worker.outstanding() >= depth(worker)) continue;
+    if (worker.outstanding() >= worker.depth) continue;
     if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
   }
   return best;
@@ -258,6 +250,9 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   const std::uint64_t busy = std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
   worker.service_nanoseconds =
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
+  // One place of the ring stays for the request to end.
+  worker.depth = std::clamp<std::uint64_t>(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead,
+                                           worker.channel.capacity - 2);
   if (node_.config.deadline) worker.busy_since = Clock::now();
   if (reply.kind == ReplyKind::done) {
     complete(lease, acts);

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <tuple>
@@ -13,7 +12,6 @@
 #include <tandem/core.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/reorder.hpp>
-#include <tandem/run.hpp>
 #include <tandem/runtime.hpp>
 
 namespace tandem {
@@ -66,28 +64,22 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
     // Relaxed: whoever drops the last handle comes after this line by way of the item's own hand-over.
     lease.root->sequencers.fetch_or(bit_, std::memory_order_relaxed);
     const std::uint64_t sequence = lease.sequence;
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) return;
-      order_of(lease.source).put(sequence, std::move(item));
-    }
-    let_out();
+    std::unique_lock lock{mutex_};
+    if (closed_) return;
+    order_of(lease.source).put(sequence, std::move(item));
+    let_out(lock);
   }
 
   void message_left(std::uint32_t source, std::uint64_t sequence) noexcept override {
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) return;
-      order_of(source).skip(sequence);
-    }
-    let_out();
+    std::unique_lock lock{mutex_};
+    if (closed_) return;
+    order_of(source).skip(sequence);
+    let_out(lock);
   }
 
   // Emits what is due. One thread at a time, the others leave their items to it: two threads that
   // emitted side by side could pass each other between the lock and the successor.
-  void let_out() noexcept {
-    const Run run;
-    std::unique_lock lock{mutex_};
+  void let_out(std::unique_lock<std::mutex>& lock) noexcept {
     if (emitting_) return;
     emitting_ = true;
     for (;;) {
@@ -104,6 +96,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
       if (due_.empty()) due_.swap(now);  // keeps its memory
     }
     emitting_ = false;
+    lock.unlock();
   }
 
   Reorder<Item<T>>& order_of(std::uint32_t source) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -61,8 +62,8 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   /// True when no item will come any more.
   bool ended() const {
-    const std::lock_guard lock{mutex_};
-    return at_end();
+    const std::scoped_lock locks{taking_mutex_, mutex_};
+    return next_taken_ == taken_.size() && at_end();
   }
 
   /// A consuming iterator: each item is given back when the loop goes on to the next, or is left.
@@ -117,7 +118,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       const std::lock_guard lock{mutex_};
       if (closed_) return;
       queue_.push_back(std::move(item));
-      waiting_.store(queue_.size() - head_, std::memory_order_relaxed);
+      waiting_.store(true, std::memory_order_relaxed);
     }
     Run::touch(*this);
   }
@@ -130,83 +131,84 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     arrived_.notify_all();
   }
 
-  bool at_end() const {  // under the lock
-    return head_ == queue_.size() && (closed_ || core_->is_closed() || (core_->is_open() && core_->drained()));
-  }
-
-  std::optional<Item<T>> pop() {  // under the lock
-    if (head_ == queue_.size()) return std::nullopt;
-    std::optional<Item<T>> item{std::move(queue_[head_++])};
-    waiting_.store(queue_.size() - head_, std::memory_order_relaxed);
-    if (head_ == queue_.size()) {
-      queue_.clear();
-      head_ = 0;
-    }
-    return item;
+  bool at_end() const {  // under mutex_
+    return queue_.empty() && (closed_ || core_->is_closed() || (core_->is_open() && core_->drained()));
   }
 
   std::optional<Item<T>> wait_next(std::optional<std::chrono::nanoseconds> timeout) {
     core_->start();
-    std::optional<Item<T>> item;
-    {
-      std::unique_lock lock{mutex_};
-      item = pop();
-      if (!item && (!timeout || timeout->count() > 0)) {
-        lock.unlock();
-        linger();
-        lock.lock();
-        item = sleep_until_item(lock, timeout);
-      }
-    }
+    std::optional<Item<T>> item = take_one();
+    if (!item && (!timeout || timeout->count() > 0)) item = wait_one(timeout);
     if (!item) return item;
     core_->queued(item->handle()->source, -1);
     if (const Failure* const failure = item->error()) throw ProducerError(*failure);
     return item;
   }
 
-  std::optional<Item<T>> sleep_until_item(std::unique_lock<std::mutex>& lock,
-                                          std::optional<std::chrono::nanoseconds> timeout) {
-    using Clock = std::chrono::steady_clock;
-    // Woken by take(), by the end of a source, and by close(). The hold time-out, which has nobody to
-    // wake it, wakes by itself, and only while it is possible that nothing will ever come.
-    const auto end = timeout ? Clock::now() + *timeout : Clock::time_point::max();
-    const std::chrono::nanoseconds hold = core_->config().hold_timeout;
-    auto held_since = Clock::now();
-    std::uint64_t held = core_->live_messages();
-    ++sleepers_;
-    std::optional<Item<T>> item;
-    for (;;) {
-      item = pop();
-      if (item || at_end()) break;
-      const auto now = Clock::now();
-      if (now >= end) break;
-      if (timeout) {
-        arrived_.wait_until(lock, end);
-        continue;
-      }
-      const std::uint64_t live = core_->live_messages();
-      if (live != held || !core_->waits_for_user()) {
-        held = live;
-        held_since = now;
-      } else if (now - held_since >= hold) {
-        --sleepers_;
-        throw Error(hold_text(live));
-      }
-      arrived_.wait_for(lock, hold);
+  // The consumers' side of the queue: all that has arrived is taken over at once, so that consumers and
+  // producers seldom meet at one lock.
+  std::optional<Item<T>> take_one() {
+    const std::lock_guard taking{taking_mutex_};
+    if (next_taken_ == taken_.size()) {
+      taken_.clear();
+      next_taken_ = 0;
+      const std::lock_guard lock{mutex_};
+      taken_.swap(queue_);
+      waiting_.store(false, std::memory_order_relaxed);
     }
-    --sleepers_;
-    return item;
+    if (next_taken_ == taken_.size()) return std::nullopt;
+    return std::move(taken_[next_taken_++]);
   }
+
+  std::optional<Item<T>> wait_one(std::optional<std::chrono::nanoseconds> timeout) {
+    using Clock = std::chrono::steady_clock;
+    const auto end = timeout ? Clock::now() + *timeout : Clock::time_point::max();
+    HoldWatch watch{*core_};
+    for (;;) {
+      linger();
+      if (std::optional<Item<T>> item = take_one()) return item;
+      const bool stuck = !timeout && watch.expired();  // without our lock: it looks into crews
+      // Woken by take(), by the end of a source, and by close(). The hold time-out, which has nobody to
+      // wake it, wakes by itself.
+      std::unique_lock lock{mutex_};
+      if (!queue_.empty()) continue;
+      if (at_end() || Clock::now() >= end) return std::nullopt;
+      if (stuck) throw Error(hold_text());
+      ++sleepers_;
+      arrived_.wait_until(lock, std::min(end, Clock::now() + core_->config().hold_timeout));
+      --sleepers_;
+    }
+  }
+
+  // How long nothing could move because everything in flight is in the user's hands.
+  class HoldWatch {
+   public:
+    explicit HoldWatch(const Core& core) : core_{core}, live_{core.live_messages()} {}
+    bool expired() {
+      const auto now = std::chrono::steady_clock::now();
+      const std::uint64_t live = core_.live_messages();
+      if (live != live_ || !core_.waits_for_user()) {
+        live_ = live;
+        since_ = now;
+      }
+      return now - since_ >= core_.config().hold_timeout;
+    }
+
+   private:
+    const Core& core_;
+    std::uint64_t live_;
+    std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+  };
 
   // One consumer at a time gives way before it sleeps; see Linger.
   void linger() noexcept {
     if (lingering_.exchange(true, std::memory_order_acquire)) return;
-    linger_.wait([this] { return waiting_.load(std::memory_order_relaxed) > 0; });
+    linger_.wait([this] { return waiting_.load(std::memory_order_relaxed); });
     lingering_.store(false, std::memory_order_release);
   }
 
-  std::string hold_text(std::uint64_t live) const {
-    return "stream: all " + std::to_string(live) +
+  std::string hold_text() const {
+    return "stream: all " + std::to_string(core_->live_messages()) +
            " items in flight are held outside the graph, so no other can come; give some back before asking "
            "for the next, or raise in_flight (" +
            std::to_string(core_->in_flight()) + ")";
@@ -216,11 +218,13 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   void close() noexcept override {
     std::vector<Item<T>> dropped;
+    std::vector<Item<T>> dropped_too;
     {
-      const std::lock_guard lock{mutex_};
+      const std::scoped_lock locks{taking_mutex_, mutex_};
       closed_ = true;
       dropped.swap(queue_);
-      head_ = 0;
+      dropped_too.swap(taken_);
+      next_taken_ = 0;
     }
     arrived_.notify_all();
   }
@@ -233,14 +237,17 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   const std::shared_ptr<Core> core_;
   Input input_;
 
-  std::atomic<std::size_t> waiting_{0};  // items in the queue, for a look without the lock
+  std::atomic<bool> waiting_{false};  // something is in queue_: for a look without the lock
   std::atomic<bool> lingering_{false};
   Linger linger_;  // of the consumer that set lingering_
 
-  mutable std::mutex mutex_;  // guards all below
+  mutable std::mutex taking_mutex_;  // guards what consumers took over; before mutex_, if both are taken
+  std::vector<Item<T>> taken_;       // from next_taken_ on
+  std::size_t next_taken_ = 0;
+
+  mutable std::mutex mutex_;  // guards what arrives
   std::condition_variable arrived_;
-  std::vector<Item<T>> queue_;  // from head_ on
-  std::size_t head_ = 0;
+  std::vector<Item<T>> queue_;
   int sleepers_ = 0;
   bool closed_ = false;
 };

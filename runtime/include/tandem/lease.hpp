@@ -79,10 +79,12 @@ struct alignas(64) Lease {
   void convert_to_user() noexcept;
   /// The holder of a user handle makes a graph handle beside it.
   void add_to_graph() noexcept;
-  /// How many handles of a part there are; exact only while nobody else holds one.
-  std::uint64_t count(Part part) const noexcept;
+  /// Whether anybody holds it; exact only while nothing moves.
+  bool held() const noexcept { return references_.load(std::memory_order_relaxed) != 0; }
   /// Starts a new life with one graph handle.
   void open() noexcept;
+  /// Ends a life in which no handle was made.
+  void cancel() noexcept { references_.store(0, std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint64_t kGraph = std::uint64_t{1} << 32;
@@ -100,11 +102,6 @@ inline void Lease::add(Part part) noexcept {
 }
 
 inline void Lease::open() noexcept { references_.store(kGraph, std::memory_order_relaxed); }
-
-inline std::uint64_t Lease::count(Part part) const noexcept {
-  const std::uint64_t now = references_.load(std::memory_order_relaxed);
-  return part == Part::graph ? now >> 32 : now & kUserMask;
-}
 
 inline void Lease::drop(Part part) noexcept {
   // Read first: once the count is down another thread may end the lease and lend it again.

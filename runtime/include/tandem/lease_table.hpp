@@ -55,6 +55,7 @@ class LeaseTable {
   }
 
   Lease& at(std::uint32_t index) noexcept { return leases_[index]; }
+  const Lease& at(std::uint32_t index) const noexcept { return leases_[index]; }
   std::uint32_t size() const noexcept { return count_; }
 
  private:

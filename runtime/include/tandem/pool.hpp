@@ -58,8 +58,8 @@ class Pool final : public LeaseOwner {
   Lease& at(std::uint32_t index) noexcept { return table_.at(index); }
   std::uint32_t size() const noexcept { return table_.size(); }
   std::uint32_t usable() const noexcept { return size() - withdrawn_; }
-  /// Leases in somebody's hands, counted now; exact only while nothing moves.
-  std::uint32_t lent() const noexcept { return lent_.load(std::memory_order_relaxed); }
+  /// Leases in somebody's hands, counted now; exact only while nothing moves. O(size).
+  std::uint32_t lent() const noexcept;
   const BlockLayout& layout() const noexcept { return layout_; }
   std::byte* block(std::uint32_t index) const noexcept {
     return segment_.base() + offset_ + std::size_t{index} * stride_;
@@ -90,7 +90,6 @@ class Pool final : public LeaseOwner {
 
   // Shared.
   std::atomic<bool> wanted_{false};
-  std::atomic<std::uint32_t> lent_{0};
 };
 
 }  // namespace tandem

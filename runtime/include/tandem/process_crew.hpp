@@ -59,6 +59,9 @@ class ProcessCrew final : public Crew {
   std::vector<pid_t> pids();
 
  private:
+  // One beside the one that it is at, so that a worker need not wait for the host between two.
+  static constexpr std::uint64_t kLeastAhead = 2;
+
   enum class State : std::uint8_t { launching, starting, ready, gone, failed };
   struct Worker {
     ChannelLayout channel;
@@ -73,6 +76,7 @@ class ProcessCrew final : public Crew {
     std::vector<Lease*> asked;  // the ledger, by place in the request ring; null: asked to end
     std::uint64_t answered = 0;  // requests before this place have their reply
     std::uint64_t service_nanoseconds = 0;
+    std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
     int failed_starts = 0;
     Clock::time_point busy_since;
     std::string condemned;  // why the host killed it, if it did
@@ -87,7 +91,6 @@ class ProcessCrew final : public Crew {
 
   void launch(Worker& worker);
   Worker* choose();
-  std::uint64_t depth(const Worker& worker) const noexcept;
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   void collect_sleepers(Acts& acts);
