@@ -230,7 +230,7 @@ void Core::build() {
                                   describe_bytes(control), slots_, std::strerror(error)));
   }
   page_ = new (segment_->base()) HostPage;
-  if (slots_ > 0) pump_ = std::make_unique<Pump>(*page_, config_.grace);
+  if (slots_ > 0) pump_ = std::make_unique<Pump>(*segment_, *page_, config_.grace);
   std::uint32_t slot = 0;
   for (const auto& node : nodes_) build_crew(*node, wanted_[node->index], slot);
 }
@@ -263,15 +263,8 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
 }
 
 void Core::open_sources() {
-  std::uint32_t workers = 0;
-  for (const auto& node : nodes_) workers += static_cast<std::uint32_t>(node->config.workers);
-  // A quarter of the credits at once, so that waking the emitter pays; but never so many that a
-  // worker could wait for a message while credits lie idle.
-  const std::uint32_t kept = std::min(in_flight_, 2 * workers);
-  const std::uint32_t resume_at = std::max<std::uint32_t>((in_flight_ - kept) / 4, 1);
   for (SourceEntry& entry : sources_) {
-    entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_), in_flight_, resume_at,
-                       sequencers_);
+    entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_), in_flight_, sequencers_);
   }
 }
 

@@ -33,20 +33,26 @@ void Crew::flush_if_asked() noexcept {
   while (asked_.load(std::memory_order_seq_cst) && mutex_.try_lock()) {
     asked_.store(false, std::memory_order_seq_cst);
     Acts acts;
-    take_inbox();
+    take_inbox(acts);
     fail_pending(acts);
-    dispatch(acts);
+    if (!stopped_) dispatch(acts);
     mutex_.unlock();
     carry_out(acts);
   }
 }
 
-void Crew::take_inbox() {
+void Crew::take_inbox(Acts& acts) {
   {
     const std::lock_guard lock{inbox_mutex_};
     taken_.swap(inbox_);
   }
-  for (Handle& input : taken_) pending_.push_back({std::move(input), 1});
+  for (Handle& input : taken_) {
+    if (stopped_) {
+      acts.drop.push_back(std::move(input));
+    } else {
+      pending_.push_back({std::move(input), 1});
+    }
+  }
   taken_.clear();
 }
 

@@ -81,6 +81,19 @@ std::string suggestion(std::string_view word, std::span<const std::string> known
   return text;
 }
 
+std::string one_line(std::string text) {
+  constexpr std::string_view kCut = "...";
+  if (text.size() > kReasonBytes) {
+    text.resize(kReasonBytes - kCut.size());
+    text += kCut;
+  }
+  for (char& letter : text) {
+    const auto code = static_cast<unsigned char>(letter);
+    if (code < 0x20 || code == 0x7F) letter = ' ';  // it may go to a terminal
+  }
+  return text;
+}
+
 void check_failed(const char* file, int line, const char* expression, const std::string& left,
                   const std::string& right, std::string_view text) noexcept {
   std::fprintf(stderr, "%s:%d: broken invariant: %s (%s against %s): %.*s\n", file, line, expression,

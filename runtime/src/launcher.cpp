@@ -198,8 +198,8 @@ Descriptor::~Descriptor() {
   if (number_ >= 0) close(number_);
 }
 
-Launcher::Launcher(std::function<void(std::uint32_t, std::uint32_t)> worker_main)
-    : worker_main_{std::move(worker_main)} {}
+Launcher::Launcher(Segment& segment, std::function<void(std::uint32_t, std::uint32_t)> worker_main)
+    : segment_{segment}, worker_main_{std::move(worker_main)} {}
 
 Launcher::~Launcher() { stop(); }
 
@@ -215,7 +215,7 @@ void Launcher::start() {
   std::cout.flush();
   std::fflush(nullptr);
   const pid_t host = getpid();
-  const pid_t pid = fork();
+  const pid_t pid = fork_server();
   if (pid < 0) {
     throw Error(std::string{"cannot fork the fork server: "} + std::strerror(errno) +
                 "; raise the limit on processes (ulimit -u) or free memory");
@@ -226,6 +226,7 @@ void Launcher::start() {
     prctl(PR_SET_NAME, "tandem:forks");
     reset_signals();
     close(mine.get());
+    Segment::close_files_in_child();  // a file that stays open would keep its memory alive
     Server{its.get(), worker_main_}.serve();
   }
   Descriptor pidfd{open_pidfd(pid)};
@@ -239,6 +240,16 @@ void Launcher::start() {
   socket_ = std::move(mine);
   pidfd_ = std::move(pidfd);
   server_ = pid;
+}
+
+pid_t Launcher::fork_server() {
+  const std::lock_guard lock{Segment::fork_mutex()};
+  segment_.set_inherited(true);
+  const pid_t pid = fork();
+  const int error = errno;
+  if (pid != 0) segment_.set_inherited(false);
+  errno = error;
+  return pid;
 }
 
 void Launcher::stop() noexcept {

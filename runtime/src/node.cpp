@@ -13,11 +13,11 @@ std::string current_exception_text() {
   try {
     throw;
   } catch (const std::exception& error) {
-    return error.what();
+    return one_line(error.what());
   } catch (...) {
     const std::type_info* type = abi::__cxa_current_exception_type();
-    return "threw " + (type != nullptr ? boost::core::demangle(type->name()) : std::string{"something"}) +
-           ", which is no std::exception";
+    return one_line("threw " + (type != nullptr ? boost::core::demangle(type->name()) : std::string{"something"}) +
+           ", which is no std::exception");
   }
 }
 

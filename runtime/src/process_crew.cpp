@@ -132,7 +132,7 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
   if (const Handle& input = input_of(lease)) {
     token.input_node = input->node;
     token.input_lease = input->index;
-  } else if (node_.message_bytes <= kInlineBytes) {
+  } else if (node_.layout.message_bytes == 0) {
     token.input_node = kInlineInput;
     std::memcpy(token.message, lease.root->payload, node_.message_bytes);
   } else {
@@ -184,7 +184,7 @@ bool ProcessCrew::drain() {
       read_replies(worker, acts);
     }
     if (any) {
-      take_inbox();
+      take_inbox(acts);
       dispatch(acts);
     }
   }
@@ -266,12 +266,7 @@ std::string ProcessCrew::text_of(const Worker& worker, const ReplyToken& reply,
   char copy[ChannelLayout::kTextBytes];
   const std::size_t bytes = std::min<std::size_t>(reply.text_bytes, sizeof copy);
   std::memcpy(copy, worker.channel.text(base_, place), bytes);
-  std::string text{copy, bytes};
-  for (char& letter : text) {
-    const auto code = static_cast<unsigned char>(letter);
-    if (code < 0x20 || code == 0x7F) letter = ' ';  // it may go to a terminal
-  }
-  return text;
+  return one_line(std::string{copy, bytes});
 }
 
 void ProcessCrew::condemn(Worker& worker, std::string reason) {
@@ -288,12 +283,13 @@ void ProcessCrew::start_failed(Worker& worker, const std::string& reason, Acts& 
     return one.failed_starts < node_.config.attempts;
   });
   if (!hope) {
-    take_inbox();
+    take_inbox(acts);
     give_up(reason, index_of(worker), acts);
   }
 }
 
-void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause) {
+void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause,
+                        bool counts) {
   Worker& worker = workers_[slot - first_slot_];
   Acts acts;
   bool replace = false;
@@ -315,14 +311,14 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
         put_back(lease, lease.attempt);  // it had not begun this one
         continue;
       }
-      const bool again = lease.attempt < attempts && !ending_;
+      const bool again = (!counts || lease.attempt < attempts) && !ending_;
       if (!ending_) {
         acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker),
                                        how, lease.sequence, lease.attempt, attempts,
                                        again ? "; trying again" : ""));
       }
       if (again) {
-        put_back(lease, lease.attempt + 1);
+        put_back(lease, lease.attempt + (counts ? 1 : 0));
       } else {
         fail(lease, how, acts);
       }
@@ -330,12 +326,12 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     worker.answered = worker.requests.pushed();
     worker.pid = -1;
     worker.pidfd = Descriptor{};
-    if (!was_ready && worker.failed_starts < attempts && ++worker.failed_starts >= attempts) {
+    if (!was_ready && counts && worker.failed_starts < attempts && ++worker.failed_starts >= attempts) {
       start_failed(worker, "start: " + how, acts);
     }
     if (worker.failed_starts >= attempts) worker.state = State::failed;
     replace = worker.state == State::gone && !ending_;
-    take_inbox();
+    take_inbox(acts);
     dispatch(acts);
   }
   carry_out(acts);

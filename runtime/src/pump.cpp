@@ -23,6 +23,8 @@ constexpr std::chrono::seconds kCauseWithin{1};
 // How long a killed process may take to go. Only a process stuck in the kernel takes long.
 constexpr std::chrono::seconds kGoneWithin{10};
 
+// So many ends of fork servers count as nobody's fault; after that, the messages at work share it.
+constexpr int kServersForgiven = 16;
 // About what it costs to wake a consumer: nobody waits much longer for being told late.
 constexpr std::chrono::microseconds kLongestRun{50};
 
@@ -37,15 +39,15 @@ int make_epoll() {
 
 }  // namespace
 
-Pump::Pump(HostPage& page, std::chrono::nanoseconds grace)
-    : page_{page}, grace_{grace}, epoll_{make_epoll()}, sleeper_{page.sleep_word} {}
+Pump::Pump(Segment& segment, HostPage& page, std::chrono::nanoseconds grace)
+    : segment_{segment}, page_{page}, grace_{grace}, epoll_{make_epoll()}, sleeper_{page.sleep_word} {}
 
 Pump::~Pump() { stop(); }
 
 void Pump::start(std::vector<WorkerPlan> plans) {
   plans_ = std::move(plans);
   slots_.resize(plans_.size());
-  launcher_ = std::make_unique<Launcher>([this](std::uint32_t slot, std::uint32_t incarnation) {
+  launcher_ = std::make_unique<Launcher>(segment_, [this](std::uint32_t slot, std::uint32_t incarnation) {
     serve(plans_[slot], incarnation);
   });
   std::promise<void> started;
@@ -233,11 +235,17 @@ void Pump::settle(std::uint32_t slot) {
   const Slot state = slots_[slot];
   if (!state.gone) return;
   const bool late = Clock::now() - state.gone_since >= kCauseWithin;
-  if (!state.status && launcher_->running() && !late) return;
+  if (!state.status && !state.orphaned && !late) return;
   slots_[slot].gone = false;
-  crew_of(slot).ended(slot, state.incarnation,
-                      state.status ? describe_status(*state.status)
-                                   : "ended, and the fork server did not say how");
+  if (state.status) {
+    crew_of(slot).ended(slot, state.incarnation, describe_status(*state.status), true);
+  } else if (state.orphaned) {
+    // No fault of the message, unless it is always there when a fork server dies.
+    crew_of(slot).ended(slot, state.incarnation, "ended with the fork server, which was killed",
+                        servers_lost_ > kServersForgiven);
+  } else {
+    crew_of(slot).ended(slot, state.incarnation, "ended, and the fork server did not say how", true);
+  }
 }
 
 Pump::Clock::time_point Pump::settle_late(Clock::time_point now) {
@@ -263,6 +271,12 @@ void Pump::replace_server() {
     return;
   }
   log_warning("the fork server ended, and its workers with it; starting another");
+  ++servers_lost_;
+  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot].awaited) continue;
+    slots_[slot].orphaned = true;
+    settle(slot);
+  }
   try {
     launcher_->start();
     watch(launcher_->socket(), Event::reports, 0);

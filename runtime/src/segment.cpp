@@ -6,11 +6,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -96,9 +100,31 @@ Segment::Segment(std::size_t bytes) : file_{make_file(round_up(bytes, page_bytes
                                   "limit on address space (ulimit -v)",
                                   describe_bytes(bytes), error.what()));
   }
+  set_inherited(false);
 }
 
 Segment::~Segment() { close(file_); }
+
+void Segment::set_inherited(bool inherited) noexcept {
+  madvise(base(), size(), inherited ? MADV_DOFORK : MADV_DONTFORK);
+}
+
+std::mutex& Segment::fork_mutex() noexcept {
+  static std::mutex mutex;
+  return mutex;
+}
+
+void Segment::close_files_in_child() noexcept {
+  std::vector<int> ours;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd", error}) {
+    const auto target = std::filesystem::read_symlink(entry.path(), error);
+    if (!error && target.native().starts_with("/memfd:tandem")) {
+      ours.push_back(std::atoi(entry.path().filename().c_str()));
+    }
+  }
+  for (const int file : ours) close(file);
+}
 
 boost::interprocess::mapping_handle_t Segment::get_mapping_handle() const noexcept {
   return boost::interprocess::mapping_handle_t{file_, false};

@@ -10,12 +10,11 @@ Source::~Source() = default;
 
 void Source::open(SourceListener& listener, std::shared_ptr<void> keep,
                   std::unique_ptr<MessageStore> store, std::uint32_t in_flight,
-                  std::uint32_t resume_at, std::uint64_t all_sequencers) {
+                  std::uint64_t all_sequencers) {
   listener_ = &listener;
   keep_ = std::move(keep);
   store_ = std::move(store);
   limit_ = in_flight;
-  resume_at_ = resume_at;
   all_sequencers_ = all_sequencers;
   table_ = std::make_unique<LeaseTable>(*this, in_flight);
 }
@@ -41,16 +40,22 @@ Lease* Source::try_acquire() noexcept {
 
 Lease* Source::wait_acquire() {
   if (Lease* lease = try_acquire()) return lease;
-  linger_.wait([this] { return worth_waking(state_.load(std::memory_order_relaxed)); });
-  std::unique_lock lock{mutex_};
-  // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before
-  // the flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
-  sleeping_.store(true, std::memory_order_seq_cst);
-  wake_.wait(lock, [this] {
-    return stopped_.load(std::memory_order_relaxed) ||
-           worth_waking(state_.load(std::memory_order_seq_cst));
-  });
-  sleeping_.store(false, std::memory_order_relaxed);
+  // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
+  // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one.
+  const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };
+  if (!linger_.wait(some_free)) {
+    std::unique_lock lock{mutex_};
+    // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before the
+    // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
+    while (!stopped_.load(std::memory_order_relaxed)) {
+      sleeping_.store(true, std::memory_order_seq_cst);
+      if (free_credits() > 0) break;
+      wake_.wait(lock);
+    }
+    sleeping_.store(false, std::memory_order_relaxed);
+    lock.unlock();
+    linger_.wait(some_free);
+  }
   return try_acquire();
 }
 
@@ -84,31 +89,6 @@ bool Source::exhausted_by_user() const noexcept {
          live_part(state) >= limit_;
 }
 
-// Waking the emitter costs more than a message does, so it is done for many at once. It is safe to
-// let it sleep while messages are in the graph or in a queue: each of them will be given back, left or
-// taken, and that looks here again.
-bool Source::worth_waking(std::uint64_t state) const noexcept {
-  // May be below zero for a moment: a lease is lent again before the state has counted its return.
-  const std::int64_t free = std::int64_t{limit_} - std::int64_t{live_part(state)};
-  if (free <= 0) return false;
-  if (free >= std::int64_t{resume_at_}) return true;
-  const std::int64_t ahead = std::int64_t{graph_part(state)} + queued_.load(std::memory_order_seq_cst);
-  return ahead <= std::int64_t{resume_at_};
-}
-
-void Source::wake_if_worth(std::uint64_t state) noexcept {
-  if (sleeping_.load(std::memory_order_seq_cst) && worth_waking(state)) {  // CREDIT
-    { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
-    wake_.notify_one();
-  }
-}
-
-void Source::queued(int change) noexcept {
-  // CREDIT: seq_cst, as all that worth_waking() looks at. The caller holds an item, so *this lives.
-  queued_.fetch_add(change, std::memory_order_seq_cst);
-  if (change < 0) wake_if_worth(state_.load(std::memory_order_seq_cst));
-}
-
 // Takes `what` off the state, tells whom it concerns, and lets go of a closed source that fell to
 // nothing. kInside keeps the source alive between the first and the last line: without it, another
 // thread's last message could end the source while this one still looks at it.
@@ -118,7 +98,10 @@ void Source::leave(std::uint64_t what) noexcept {
       finished_.load(std::memory_order_seq_cst)) {  // DRAINED
     listener_->source_drained(*this);
   }
-  wake_if_worth(now);
+  if (what == kLive && sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) {  // CREDIT
+    { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
+    wake_.notify_one();
+  }
   // LAST: acq_rel, so that the thread that lets go comes after all that the others did here.
   if (state_.fetch_sub(kInside, std::memory_order_acq_rel) - kInside == kClosed) {
     const std::shared_ptr<void> last = std::move(keep_);  // nothing of *this after this line

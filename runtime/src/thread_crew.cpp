@@ -57,7 +57,7 @@ void ThreadCrew::start_worker(std::uint32_t index) {
         return one.state == State::failed;
       });
       if (all_failed) {
-        take_inbox();
+        take_inbox(acts);
         give_up(reason, static_cast<int>(index), acts);
       } else {
         acts.log.push_back("node '" + node_.name + "', worker " + std::to_string(index) +
@@ -109,7 +109,7 @@ void ThreadCrew::work(std::uint32_t index) {
     std::vector<Lease*> turn;
     {
       const Hold hold{*this};
-      take_inbox();
+      take_inbox(acts);
       if (worker.state == State::busy) turn = next_turn(worker, acts);
       if (turn.empty() && acts.emit.empty() && acts.drop.empty()) {
         if (worker.state == State::busy) worker.state = State::idle;

@@ -58,12 +58,6 @@ class Worker {
     return plan_.base + node.blocks_offset + std::size_t{lease} * node.layout.stride();
   }
 
-  // While short bodies follow each other, their replies are rung together, but none waits longer
-  // for the bell than this: about what waking the host costs.
-  static constexpr std::chrono::microseconds kRingWithin{30};
-
-  static constexpr std::uint64_t kShortBody = 10'000;  // nanoseconds
-
   const WorkerPlan& plan_;
   const NodeInfo& node_;
   const std::uint32_t incarnation_;
@@ -76,8 +70,6 @@ class Worker {
   Context context_;
   std::unique_ptr<Body> body_;
   Clock::time_point now_ = Clock::now();
-  Clock::time_point first_unrung_;
-  bool unrung_ = false;
 };
 
 void Worker::restrict_memory() const {
@@ -97,11 +89,9 @@ bool Worker::start() {
     body_->start(context_);
   } catch (...) {
     reply(ReplyKind::start_failed, none, current_exception_text());
-    ring_host();
     return false;
   }
   reply(ReplyKind::ready, none, {});
-  ring_host();
   return true;
 }
 
@@ -109,10 +99,7 @@ void Worker::serve() {
   for (;;) {
     RequestToken request;
     if (requests_.take(request) != RequestReader::Take::token) {
-      if (!linger_.wait([this] { return requests_.ready(); })) {
-        ring_host();
-        wait_for_requests();
-      }
+      if (!linger_.wait([this] { return requests_.ready(); })) wait_for_requests();
       now_ = Clock::now();
       continue;
     }
@@ -166,15 +153,10 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
   }
   replies_.push(token);
   replies_.publish();
-  if (!unrung_) {
-    unrung_ = true;
-    first_unrung_ = end;
-  }
-  if (end - first_unrung_ >= kRingWithin || token.busy_nanoseconds >= kShortBody) ring_host();
+  ring_host();  // now: nobody knows how long the next body takes
 }
 
 void Worker::ring_host() {
-  unrung_ = false;
   if (!host_.must_ring()) return;
   const std::uint64_t one = 1;
   while (write(plan_.host_bell, &one, sizeof one) < 0 && errno == EINTR) {

@@ -58,8 +58,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   }
 
   ~commander_node() {
-    core_->stop();
-    core_->remove_member(*this);
+    leave_run(*core_, *this, graph_);
     output_.wait_idle();
   }
 

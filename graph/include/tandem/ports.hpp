@@ -9,8 +9,10 @@
 #include <oneapi/tbb/flow_graph.h>
 #include <oneapi/tbb/task_arena.h>
 
+#include <tandem/core.hpp>
 #include <tandem/edge.hpp>
 #include <tandem/item.hpp>
+#include <tandem/log.hpp>
 
 // How Tandem's nodes take part in a oneTBB graph. Between two of Tandem's nodes an item is handed on
 // by a plain call: nothing runs there that would be worth a task. To any other node it goes through an
@@ -21,6 +23,19 @@
 namespace tandem {
 
 namespace flow = oneapi::tbb::flow;
+
+/// What every node's destructor does first. The run ends, and the graph's tasks with it: plain nodes may still
+/// hold items that were on their way, and are alive now, which they may not be later.
+inline void leave_run(Core& core, Member& member, flow::graph& graph) noexcept {
+  core.stop();
+  core.remove_member(member);
+  if (Core::inside()) return;  // a destructor that runs in a task of the graph cannot wait for it
+  try {
+    graph.wait_for_all();
+  } catch (...) {
+    log_warning("a node of the graph threw while the graph was ending: " + current_exception_text());
+  }
+}
 
 /// The receiving side of a node.
 template <class T>

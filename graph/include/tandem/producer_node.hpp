@@ -61,8 +61,7 @@ class producer_node
       : producer_node{graph, runtime, std::move(name), arrays_layout(std::move(arrays)), factory(std::move(body))} {}
 
   ~producer_node() {
-    core_->stop();
-    core_->remove_member(*this);
+    leave_run(*core_, *this, graph_);
     output_.wait_idle();
   }
 
@@ -136,14 +135,15 @@ class producer_node
   }
 
   producer_node(flow::graph& graph, Runtime& runtime, std::string name, BlockLayout layout, Factory make_body)
-      : base_type{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
+      : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
                                   typename base_type::output_ports_type{output_});
     Core::NewNode node;
     node.name = std::move(name);
     if constexpr (!std::is_same_v<In, Arrays>) {
       node.message_bytes = sizeof(In);
-      if (sizeof(In) > kInlineBytes) layout.message_bytes = sizeof(In);
+      static_assert(alignof(In) <= BlockLayout::kAlign, "inputs are aligned to 64 bytes at most");
+      if (sizeof(In) > kInlineBytes || alignof(In) > kInlineBytes) layout.message_bytes = sizeof(In);
     }
     node.layout = std::move(layout);
     node.make_body = std::move(make_body);
@@ -154,9 +154,9 @@ class producer_node
       arena_ = std::make_unique<oneapi::tbb::task_arena>(config.workers, 0U);
       node.spawn = [arena = arena_.get()](std::function<void()> task) {
         arena->enqueue([task = std::move(task)] {
-          Core::inside() = true;
+          const bool before = std::exchange(Core::inside(), true);
           task();
-          Core::inside() = false;
+          Core::inside() = before;
         });
       };
     }
@@ -166,6 +166,7 @@ class producer_node
 
   void emit(Handle item) noexcept override { output_.emit(Item<Out>{std::move(item)}); }
 
+  flow::graph& graph_;
   const std::shared_ptr<Core> core_;
   Input input_;
   OutputPort<Out> output_;

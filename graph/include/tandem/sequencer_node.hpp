@@ -28,7 +28,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
 
  public:
   sequencer_node(flow::graph& graph, Runtime& runtime)
-      : base_type{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
+      : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
                                   typename base_type::output_ports_type{output_});
     if (core_->config().deterministic) {
@@ -39,8 +39,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
   }
 
   ~sequencer_node() {
-    core_->stop();
-    core_->remove_member(*this);
+    leave_run(*core_, *this, graph_);
     output_.wait_idle();
   }
 
@@ -112,6 +111,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
     dropped.swap(orders_);
   }
 
+  flow::graph& graph_;
   const std::shared_ptr<Core> core_;
   Input input_;
   OutputPort<T> output_;

@@ -38,14 +38,13 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
  public:
   stream_node(flow::graph& graph, Runtime& runtime)
-      : base_type{graph}, core_{runtime.core()}, input_{graph, *this} {
+      : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this} {
     base_type::set_external_ports(typename base_type::input_ports_type{input_});
     core_->add_member(*this);
   }
 
   ~stream_node() {
-    core_->stop();
-    core_->remove_member(*this);
+    leave_run(*core_, *this, graph_);
   }
 
   /// The next item; nothing at the end. Starts the runtime at the first call. Waits.
@@ -113,7 +112,6 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     // ended with one still to come.
     const Handle keep = item.handle();
     item.handle().leave_graph();
-    core_->queued(keep->source, 1);
     {
       const std::lock_guard lock{mutex_};
       if (closed_) return;
@@ -140,7 +138,6 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     std::optional<Item<T>> item = take_one();
     if (!item && (!timeout || timeout->count() > 0)) item = wait_one(timeout);
     if (!item) return item;
-    core_->queued(item->handle()->source, -1);
     if (const Failure* const failure = item->error()) throw ProducerError(*failure);
     return item;
   }
@@ -162,7 +159,9 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   std::optional<Item<T>> wait_one(std::optional<std::chrono::nanoseconds> timeout) {
     using Clock = std::chrono::steady_clock;
-    const auto end = timeout ? Clock::now() + *timeout : Clock::time_point::max();
+    const auto begin = Clock::now();
+    const bool for_ever = !timeout || *timeout >= Clock::time_point::max() - begin;
+    const auto end = for_ever ? Clock::time_point::max() : begin + *timeout;
     HoldWatch watch{*core_};
     for (;;) {
       linger();
@@ -234,6 +233,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     arrived_.notify_all();
   }
 
+  flow::graph& graph_;
   const std::shared_ptr<Core> core_;
   Input input_;
 

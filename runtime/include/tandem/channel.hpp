@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <tandem/error.hpp>
 #include <tandem/ring.hpp>
 #include <tandem/segment.hpp>
 
@@ -28,10 +29,10 @@ struct HostPage {
 enum class RequestKind : std::uint32_t { work = 1, stop = 2 };
 inline constexpr std::uint32_t kInlineInput = 0xFFFFFFFFU;  // the message is in the token
 inline constexpr std::uint32_t kBlockInput = 0xFFFFFFFEU;   // the message is in the item's own block
-inline constexpr std::size_t kInlineBytes = 24;
+inline constexpr std::size_t kInlineBytes = 32;  // also the alignment that an inline message may need
 
 /// Host to worker.
-struct RequestToken {
+struct alignas(kCacheLine) RequestToken {
   RequestKind kind = RequestKind::stop;
   std::uint32_t lease = 0;       // which block of the node takes the output
   std::uint32_t generation = 0;  // of that lease; comes back in the reply
@@ -39,8 +40,7 @@ struct RequestToken {
   std::uint64_t sequence = 0;
   std::uint32_t input_node = kInlineInput;  // or the node whose block is the input
   std::uint32_t input_lease = 0;
-  std::uint64_t spare = 0;
-  std::byte message[kInlineBytes] = {};
+  alignas(kInlineBytes) std::byte message[kInlineBytes] = {};
 };
 static_assert(sizeof(RequestToken) == kCacheLine);
 
@@ -66,7 +66,7 @@ using ReplyReader = RingReader<ReplyToken>;
 
 /// The areas of one worker slot.
 struct ChannelLayout {
-  static constexpr std::size_t kTextBytes = 256;
+  static constexpr std::size_t kTextBytes = kReasonBytes;
 
   std::uint32_t capacity = 0;  // of both rings; a power of two
   std::size_t offset = 0;      // of the request area in the segment

@@ -78,8 +78,6 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
 
   bool is_open() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::open; }
   bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
-  /// An item of a source came into a stream's queue (1) or left it (-1).
-  void queued(std::uint32_t source, int change) noexcept { sources_[source].source->queued(change); }
   /// All sources have ended, and the graph is done with all messages.
   bool drained() const noexcept;
   /// Nothing can move until somebody gives up an item that was handed out.

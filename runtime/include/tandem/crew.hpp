@@ -77,7 +77,7 @@ class Crew : public Flushable {
   /// The next pending message with a lease and a block for it; passes failed inputs on, and turns
   /// messages for which there is no memory at all into errors. Null: none, or it must wait.
   Lease* next_job(Acts& acts);
-  void take_inbox();
+  void take_inbox(Acts& acts);
   /// The item is made: its input may go, and it goes out.
   void complete(Lease& lease, Acts& acts);
   void fail(Lease& lease, std::string reason, Acts& acts);

@@ -77,6 +77,12 @@ class ProducerError : public Error {
 [[nodiscard]] std::string suggestion(std::string_view word, std::span<const std::string> known,
                                      std::string_view label);
 
+/// Longest reason of a Failure, in bytes, on threads as in processes.
+inline constexpr std::size_t kReasonBytes = 512;
+
+/// One line of at most kReasonBytes: control characters become spaces, what is too long ends in "...".
+[[nodiscard]] std::string one_line(std::string text);
+
 /// Prints one line about a broken invariant to stderr and aborts. Use TANDEM_CHECK.
 [[noreturn]] void check_failed(const char* file, int line, const char* expression, const std::string& left,
                                const std::string& right, std::string_view text) noexcept;

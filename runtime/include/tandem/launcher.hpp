@@ -8,6 +8,8 @@
 #include <string>
 #include <variant>
 
+#include <tandem/segment.hpp>
+
 namespace tandem {
 
 /// Owns one descriptor.
@@ -56,8 +58,8 @@ class Launcher {
   };
   using Report = std::variant<Started, NotStarted, Ended>;
 
-  /// worker_main runs in each new worker and must not return.
-  explicit Launcher(std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
+  /// worker_main runs in each new worker, which has the segment mapped, and must not return.
+  Launcher(Segment& segment, std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
   ~Launcher();
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
@@ -77,6 +79,9 @@ class Launcher {
   int server_pidfd() const noexcept { return pidfd_.get(); }   // readable when the server is gone
 
  private:
+  pid_t fork_server();
+
+  Segment& segment_;
   std::function<void(std::uint32_t, std::uint32_t)> worker_main_;
   Descriptor socket_;
   Descriptor pidfd_;

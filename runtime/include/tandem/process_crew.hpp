@@ -40,7 +40,8 @@ class ProcessCrew final : public Crew {
   void started(Launcher::Started report);
   void not_started(const Launcher::NotStarted& report);
   /// The process is gone, as the kernel said. cause: "killed by signal 9 (SIGKILL)" and the like.
-  void ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause);
+  /// counts: whether that was an attempt at the message that it was at.
+  void ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts);
   /// Reads all replies. Returns true when there was one.
   bool drain();
   /// Rings every worker that sleeps over a request. The pump calls it between announcing its sleep

@@ -24,7 +24,7 @@ namespace tandem {
 /// Threads   start(), stop() by the runtime; ring() by any; the rest by the pump's own thread.
 class Pump {
  public:
-  Pump(HostPage& page, std::chrono::nanoseconds grace);
+  Pump(Segment& segment, HostPage& page, std::chrono::nanoseconds grace);
   ~Pump();
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
@@ -46,6 +46,7 @@ class Pump {
     std::uint32_t incarnation = 0;  // the last asked for
     bool awaited = false;           // asked for, and not answered yet
     bool gone = false;              // its pidfd says so; the cause is still under way
+    bool orphaned = false;          // its fork server is gone: nobody will say how it ended
     std::optional<int> status;
     Clock::time_point gone_since;
   };
@@ -66,6 +67,7 @@ class Pump {
   ProcessCrew& crew_of(std::uint32_t slot);
   bool awaits_any() const noexcept;
 
+  Segment& segment_;
   HostPage& page_;
   const std::chrono::nanoseconds grace_;
   const EventBell bell_;
@@ -77,6 +79,7 @@ class Pump {
   Sleeper<> sleeper_;
   Linger linger_;
   std::atomic<bool> stop_{false};
+  int servers_lost_ = 0;
   bool ending_ = false;
   bool killed_ = false;
   Clock::time_point end_by_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <mutex>
 #include <string>
 
 #include <boost/interprocess/mapped_region.hpp>
@@ -28,6 +29,14 @@ class Segment {
   /// Takes real pages for a range, so that touching it can never raise SIGBUS.
   /// Returns   0, or the errno of fallocate(2): ENOMEM or ENOSPC when the system has no more.
   [[nodiscard]] int back(std::size_t offset, std::size_t bytes) noexcept;
+
+  /// Whether a fork of this process shares the segment; false at first, so that neither the user's children
+  /// nor another runtime's workers keep or reach it. Hold fork_mutex() from true to false.
+  void set_inherited(bool inherited) noexcept;
+  /// Of all runtimes in this process: one fork of theirs at a time.
+  static std::mutex& fork_mutex() noexcept;
+  /// In a forked child: closes the files of all segments; the inherited mapping stays.
+  static void close_files_in_child() noexcept;
 
   /// What Boost.Interprocess asks of a memory-mappable object.
   boost::interprocess::mapping_handle_t get_mapping_handle() const noexcept;

@@ -48,10 +48,8 @@ class Source final : public LeaseOwner {
   ~Source();
 
   /// Called once, before the first acquire().
-  /// resume_at: a sleeping emitter is woken when that many credits are free, or when so few
-  /// messages are left in the graph and in streams' queues that somebody might run dry.
   void open(SourceListener& listener, std::shared_ptr<void> keep, std::unique_ptr<MessageStore> store,
-            std::uint32_t in_flight, std::uint32_t resume_at, std::uint64_t all_sequencers);
+            std::uint32_t in_flight, std::uint64_t all_sequencers);
 
   /// A root lease with the next sequence number and one graph handle, which the caller adopts.
   /// Waits for a credit; woken by the thread that drops a message's last handle, and by stop().
@@ -64,8 +62,6 @@ class Source final : public LeaseOwner {
   void finish() noexcept;
   /// Wakes the emitter for good; acquire() fails from now on.
   void stop() noexcept;
-  /// A message of this source came into a stream's queue (1) or left it (-1).
-  void queued(int change) noexcept;
   /// The runtime lets go; the last message to end releases what keep holds.
   void close() noexcept;
 
@@ -101,9 +97,11 @@ class Source final : public LeaseOwner {
   static std::uint32_t graph_part(std::uint64_t state) noexcept {
     return static_cast<std::uint32_t>((state >> 24) & kCount);
   }
-  bool worth_waking(std::uint64_t state) const noexcept;
+  /// May be below zero for a moment: a lease is lent again before the state has counted its return.
+  std::int64_t free_credits() const noexcept {
+    return std::int64_t{limit_} - std::int64_t{live_part(state_.load(std::memory_order_seq_cst))};
+  }
   void leave(std::uint64_t what) noexcept;
-  void wake_if_worth(std::uint64_t state) noexcept;
 
   // Constant after open().
   const std::uint32_t id_;
@@ -111,13 +109,11 @@ class Source final : public LeaseOwner {
   std::unique_ptr<MessageStore> store_;
   std::unique_ptr<LeaseTable> table_;
   std::uint32_t limit_ = 0;
-  std::uint32_t resume_at_ = 1;
   std::uint64_t all_sequencers_ = 0;
 
   std::atomic<std::uint64_t> next_sequence_{0};  // written by the emitter only
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
-  std::atomic<std::int32_t> queued_{0};  // messages in streams' queues, once for each queue
   std::atomic<bool> finished_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};

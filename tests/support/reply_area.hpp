@@ -1,0 +1,124 @@
+#pragma once
+
+#include <dirent.h>
+#include <atomic>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include <tandem/channel.hpp>
+
+namespace tandem::test {
+
+/// What a worker process can write of the channel to its host, found from inside the worker as a stray
+/// pointer would find it: in its own memory map.
+class ReplyArea {
+ public:
+  /// in_flight: of the runtime, which must have one commander.
+  explicit ReplyArea(std::uint32_t in_flight) {
+    layout_.capacity = std::bit_ceil(std::max<std::uint32_t>(in_flight + 2, 4));
+    std::FILE* const maps = std::fopen("/proc/self/maps", "re");
+    if (maps == nullptr) std::abort();
+    char line[512];
+    while (std::fgets(line, sizeof line, maps) != nullptr) {
+      if (std::strstr(line, "memfd:tandem") == nullptr) continue;
+      char* rest = nullptr;
+      auto* const begin = reinterpret_cast<std::byte*>(std::strtoull(line, &rest, 16));
+      if (host_page_ == nullptr) host_page_ = begin;
+      std::strtoull(rest + 1, &rest, 16);
+      // The first that is writable: read-only memory comes before it, the blocks of the node after it.
+      if (rest[2] == 'w' && area_ == nullptr) area_ = begin;
+    }
+    std::fclose(maps);
+    if (area_ == nullptr || area_ == host_page_) std::abort();
+  }
+
+  std::byte* area() const { return area_; }
+  std::size_t bytes() const { return layout_.reply_bytes(); }
+  std::uint32_t capacity() const { return layout_.capacity; }
+
+  volatile std::uint64_t& commit() const {
+    return *reinterpret_cast<volatile std::uint64_t*>(layout_.reply_ring(base()));
+  }
+  void show(std::uint64_t committed) const {
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    commit() = committed;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+  }
+  std::byte* place(std::uint64_t number) const {
+    return layout_.reply_ring(base()) + kCacheLine + (number & (layout_.capacity - 1)) * sizeof(ReplyToken);
+  }
+  ReplyToken token(std::uint64_t number) const {
+    ReplyToken token;
+    std::memcpy(&token, place(number), sizeof token);
+    return token;
+  }
+
+  /// The request that the worker is at. Place 0 of the replies is about the start.
+  RequestToken request() const {
+    RequestToken request;
+    const std::uint64_t number = commit() - 1;
+    std::memcpy(&request,
+                layout_.request_ring(base()) + kCacheLine + (number & (layout_.capacity - 1)) * sizeof request,
+                sizeof request);
+    return request;
+  }
+  /// What the worker would reply now if it were done.
+  ReplyToken honest_reply() const {
+    const RequestToken request = this->request();
+    ReplyToken reply;
+    reply.kind = ReplyKind::done;
+    reply.incarnation = token(commit() - 1).incarnation;
+    reply.lease = request.lease;
+    reply.generation = request.generation;
+    reply.sequence = request.sequence;
+    return reply;
+  }
+
+  /// The word of the host's pump: odd while it sleeps.
+  std::uint32_t host_sleep_word() const {
+    return reinterpret_cast<const HostPage*>(host_page_)->sleep_word.load(std::memory_order_seq_cst);
+  }
+  /// Wakes the host through every eventfd that this process has.
+  static void ring_host() {
+    DIR* const open = opendir("/proc/self/fd");
+    while (const dirent* const entry = readdir(open)) {
+      char target[64] = {};
+      if (readlinkat(dirfd(open), entry->d_name, target, sizeof target - 1) <= 0) continue;
+      if (std::strcmp(target, "anon_inode:[eventfd]") != 0) continue;
+      const std::uint64_t one = 1;
+      [[maybe_unused]] const auto written = write(std::atoi(entry->d_name), &one, sizeof one);
+    }
+    closedir(open);
+  }
+  /// Rings, and returns once the host has looked and gone to sleep again. False when it does not for long.
+  bool let_host_look() const {
+    for (int looks = 0; looks < 2; ++looks) {
+      std::uint32_t before = host_sleep_word();
+      ring_host();
+      std::uint32_t now = before;
+      for (long patience = 0; now == before || (now & 1U) == 0; ++patience) {
+        if (patience > 10'000'000) return false;
+        usleep(1);
+        now = host_sleep_word();
+      }
+    }
+    return true;
+  }
+
+ private:
+  // As if the channel were the first thing in the segment.
+  std::byte* base() const { return area_ - layout_.request_bytes(); }
+
+  ChannelLayout layout_;  // with offset 0
+  std::byte* host_page_ = nullptr;
+  std::byte* area_ = nullptr;
+};
+
+}  // namespace tandem::test
