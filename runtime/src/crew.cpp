@@ -105,29 +105,8 @@ Lease* Crew::lend(Job& job) {
 Lease* Crew::next_job(Acts& acts) {
   waits_for_block_ = false;
   while (!pending_.empty()) {
-    if (stopped_) {
-      for (Job& job : pending_) acts.drop.push_back(std::move(job.input));
-      pending_.clear();
-      return nullptr;
-    }
     Job job = std::move(pending_.front());
-    const bool input_failed = job.input->failure != nullptr;
-    if (input_failed || given_up_) {
-      Failure failure = input_failed ? *job.input->failure : *given_up_;
-      if (!input_failed) failure.sequence = job.input->sequence;
-      Lease* const lease = lend(job);
-      if (lease == nullptr) {
-        pending_.front() = std::move(job);
-        waits_for_block_ = true;
-        return nullptr;
-      }
-      pending_.pop_front();
-      lease->worker = failure.worker;
-      lease->attempt = failure.attempt;
-      lease->failure = std::make_unique<Failure>(std::move(failure));
-      complete(*lease, acts);
-      continue;
-    }
+    std::unique_ptr<Failure> failure = failure_of(*job.input);
     Lease* const lease = lend(job);
     if (lease == nullptr) {
       pending_.front() = std::move(job);
@@ -135,25 +114,46 @@ Lease* Crew::next_job(Acts& acts) {
       return nullptr;
     }
     pending_.pop_front();
-    if (pool_.back(*lease) == Pool::Backing::backed) return lease;
-    if (pool_.usable() > 1) {
-      // The graph goes on with the blocks that it has; this one is never lent again.
-      reclaim(*lease, lease->attempt);
-      pool_.withdraw(*lease);
-      if (!std::exchange(refusal_told_, true)) {
-        acts.log.push_back(fmt::format(
-            "node '{}': the system refused memory for one more block of {} ({}); going on with the "
-            "blocks that it has, and fewer items in flight",
-            node_.name, describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())));
-      }
-      continue;
+    if (failure) {
+      lease->worker = failure->worker;
+      lease->attempt = failure->attempt;
+      lease->failure = std::move(failure);
+      complete(*lease, acts);
+    } else if (pool_.back(*lease) == Pool::Backing::backed) {
+      return lease;
+    } else {
+      do_without_block(*lease, acts);
     }
-    fail(*lease, fmt::format("the system refused memory for its only block of {} ({}); free memory "
-                             "or lower the size of the outputs",
-                             describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())),
-         acts);
   }
   return nullptr;
+}
+
+// An input's own failure passes through; without workers, everything fails.
+std::unique_ptr<Failure> Crew::failure_of(const Lease& input) const {
+  if (input.failure) return std::make_unique<Failure>(*input.failure);
+  if (!given_up_) return nullptr;
+  auto failure = std::make_unique<Failure>(*given_up_);
+  failure->sequence = input.sequence;
+  return failure;
+}
+
+// The graph goes on with the blocks that it has; the refused one is never lent again.
+void Crew::do_without_block(Lease& lease, Acts& acts) {
+  if (pool_.usable() == 1) {
+    fail(lease,
+         fmt::format("the system refused memory for its only block of {} ({}); free memory or lower the size of "
+                     "the outputs",
+                     describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())),
+         acts);
+    return;
+  }
+  reclaim(lease, lease.attempt);
+  pool_.withdraw(lease);
+  if (std::exchange(refusal_told_, true)) return;
+  acts.log.push_back(fmt::format(
+      "node '{}': the system refused memory for one more block of {} ({}); going on with the blocks that it has, "
+      "and fewer items in flight",
+      node_.name, describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())));
 }
 
 void Crew::complete(Lease& lease, Acts& acts) {

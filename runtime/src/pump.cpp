@@ -266,17 +266,20 @@ void Pump::replace_server() {
   forget(launcher_->socket());
   forget(launcher_->server_pidfd());
   launcher_->stop();
-  if (ending_) {
-    for (Slot& slot : slots_) slot.awaited = false;  // nobody will answer
-    return;
-  }
-  log_warning("the fork server ended, and its workers with it; starting another");
   ++servers_lost_;
+  if (!ending_) start_another_server();
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot].awaited) continue;
-    slots_[slot].orphaned = true;
-    settle(slot);
+    if (slots_[slot].awaited) {
+      ask_again(slot);
+    } else {
+      slots_[slot].orphaned = true;  // nobody will say how it ended
+      settle(slot);
+    }
   }
+}
+
+void Pump::start_another_server() {
+  log_warning("the fork server ended, and its workers with it; starting another");
   try {
     launcher_->start();
     watch(launcher_->socket(), Event::reports, 0);
@@ -285,12 +288,13 @@ void Pump::replace_server() {
     log_warning(std::string{"no fork server, so no new workers: "} + error.what());
     launcher_->stop();
   }
-  for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (!slots_[slot].awaited) continue;
-    if (launcher_->request(slot, slots_[slot].incarnation)) continue;
-    slots_[slot].awaited = false;
-    crew_of(slot).not_started({slot, slots_[slot].incarnation, EAGAIN});
-  }
+}
+
+void Pump::ask_again(std::uint32_t slot) {
+  // A server that ended meanwhile has a successor in its turn, so only a missing one is final.
+  if (!ending_ && (launcher_->request(slot, slots_[slot].incarnation) || launcher_->running())) return;
+  slots_[slot].awaited = false;
+  if (!ending_) crew_of(slot).not_started({slot, slots_[slot].incarnation, ECHILD});
 }
 
 ProcessCrew& Pump::crew_of(std::uint32_t slot) {

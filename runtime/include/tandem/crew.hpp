@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -118,6 +119,8 @@ class Crew : public Flushable {
 
  private:
   Lease* lend(Job& job);
+  std::unique_ptr<Failure> failure_of(const Lease& input) const;
+  void do_without_block(Lease& lease, Acts& acts);
   void flush_if_asked() noexcept;
   void reclaim(Lease& lease, int attempt);
 

@@ -64,6 +64,8 @@ class Pump {
   void settle(std::uint32_t slot);
   Clock::time_point settle_late(Clock::time_point now);
   void replace_server();
+  void start_another_server();
+  void ask_again(std::uint32_t slot);
   ProcessCrew& crew_of(std::uint32_t slot);
   bool awaits_any() const noexcept;
 

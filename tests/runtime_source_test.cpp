@@ -1,0 +1,321 @@
+// Credits of a source: how many there may be, who is woken by a returned one, and what the end is.
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdlib>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include <tandem/source.hpp>
+
+#include "support/tandem_test.hpp"
+
+namespace tandem::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+struct Listener final : SourceListener {
+  void message_left(Source&, std::uint64_t sequence) noexcept override {
+    const std::lock_guard lock{mutex};
+    left.push_back(sequence);
+  }
+  void source_drained(Source& source) noexcept override {
+    ++drained;
+    if (!source.drained()) ++drained_too_early;
+  }
+  std::mutex mutex;
+  std::vector<std::uint64_t> left;
+  std::atomic<int> drained{0};
+  std::atomic<int> drained_too_early{0};
+};
+
+struct Store final : MessageStore {
+  explicit Store(std::atomic<std::uint64_t>& destroyed_in) : destroyed{destroyed_in} {}
+  void destroy(std::uint32_t) noexcept override { ++destroyed; }
+  std::atomic<std::uint64_t>& destroyed;
+};
+
+class SourceTest : public TandemTest {
+ protected:
+  void open(std::uint32_t in_flight, std::uint64_t all_sequencers = 0) {
+    source_.open(listener_, keep_, std::make_unique<Store>(destroyed_), in_flight, all_sequencers);
+  }
+  // Null when there is no credit.
+  Handle try_acquired() {
+    Lease* const lease = source_.try_acquire();
+    return lease == nullptr ? Handle{} : Handle{lease, Part::graph};
+  }
+  Handle acquired() {
+    Handle message = try_acquired();
+    if (!message) std::abort();
+    return message;
+  }
+  ~SourceTest() override { source_.close(); }
+
+  Listener listener_;
+  std::atomic<std::uint64_t> destroyed_{0};
+  std::shared_ptr<int> keep_ = std::make_shared<int>(0);
+  Source source_{3};
+};
+
+TEST_F(SourceTest, GivesNoMoreThanItsCredits) {
+  open(4);
+  std::vector<Handle> messages;
+  while (Handle message = try_acquired()) messages.push_back(std::move(message));
+  EXPECT_EQ(messages.size(), 4U);
+  EXPECT_EQ(source_.live(), 4U);
+  EXPECT_EQ(source_.in_graph(), 4U);
+  messages.pop_back();
+  EXPECT_TRUE(try_acquired());
+}
+
+TEST_F(SourceTest, NumbersMessagesInTheirOrder) {
+  open(2);
+  for (std::uint64_t number = 0; number < 100; ++number) {
+    const Handle message = acquired();
+    EXPECT_EQ(message->sequence, number);
+    EXPECT_EQ(message->source, 3U);
+    EXPECT_EQ(message->root, message.get());
+  }
+  EXPECT_EQ(source_.emitted(), 100U);
+}
+
+TEST_F(SourceTest, KeepsTheCreditWhileAUserHoldsTheMessage) {
+  open(1);
+  Handle message = acquired();
+  message.leave_graph();
+  EXPECT_EQ(source_.in_graph(), 0U);
+  EXPECT_EQ(source_.live(), 1U);
+  EXPECT_FALSE(try_acquired());
+  EXPECT_TRUE(source_.exhausted_by_user());
+  message = Handle{};
+  EXPECT_FALSE(source_.exhausted_by_user());
+  EXPECT_TRUE(try_acquired());
+}
+
+TEST_F(SourceTest, GivesTheNumberOfADiscardedMessageToTheNext) {
+  open(2, 1);
+  Lease* const first = source_.try_acquire();
+  EXPECT_EQ(first->sequence, 0U);
+  source_.discard(*first);
+  EXPECT_EQ(source_.live(), 0U);
+  EXPECT_EQ(acquired()->sequence, 0U);
+  EXPECT_EQ(listener_.left, std::vector<std::uint64_t>{0});  // of the second, which no sequencer saw
+}
+
+TEST_F(SourceTest, DestroysEachMessageOnce) {
+  open(3);
+  int payload = 0;
+  for (int number = 0; number < 50; ++number) {
+    Handle message = acquired();
+    message->payload = &payload;
+    if (number % 2 == 0) message.leave_graph();
+    const Handle copy = message;
+  }
+  EXPECT_EQ(destroyed_, 50U);
+}
+
+TEST_F(SourceTest, TellsOfMessagesThatSomeSequencerDidNotSee) {
+  open(8, 0b11);
+  for (const std::uint64_t saw : {0b11U, 0b01U, 0b10U, 0b00U, 0b11U}) {
+    const Handle message = acquired();
+    message->sequencers = saw;
+  }
+  EXPECT_EQ(listener_.left, (std::vector<std::uint64_t>{1, 2, 3}));
+}
+
+TEST_F(SourceTest, TellsOfAMessageWhenTheGraphIsDoneWithItThoughAUserHoldsIt) {
+  open(8, 1);
+  Handle message = acquired();
+  message.leave_graph();
+  EXPECT_EQ(listener_.left, std::vector<std::uint64_t>{0});
+}
+
+TEST_F(SourceTest, IsDrainedOnceItIsFinishedAndTheGraphIsDone) {
+  open(8);
+  Handle message = acquired();
+  source_.finish();
+  EXPECT_FALSE(source_.drained());
+  EXPECT_EQ(listener_.drained, 0);
+  message.leave_graph();
+  EXPECT_TRUE(source_.drained());
+  EXPECT_EQ(listener_.drained, 1);
+}
+
+TEST_F(SourceTest, IsDrainedAtItsFinishWhenNothingIsLeft) {
+  open(8);
+  { const Handle message = acquired(); }
+  EXPECT_FALSE(source_.drained());
+  source_.finish();
+  EXPECT_TRUE(source_.drained());
+  EXPECT_EQ(listener_.drained, 1);
+}
+
+TEST_F(SourceTest, GivesNothingAfterItsStop) {
+  open(2);
+  source_.stop();
+  EXPECT_EQ(source_.try_acquire(), nullptr);
+  EXPECT_EQ(source_.wait_acquire(), nullptr);
+}
+
+TEST_F(SourceTest, WakesASleepingEmitterAtItsStop) {
+  open(1);
+  const Handle message = acquired();
+  auto waiting = std::async(std::launch::async, [&] { return source_.wait_acquire(); });
+  source_.stop();
+  EXPECT_EQ(waiting.get(), nullptr);
+}
+
+TEST_F(SourceTest, LetsGoOfItsKeeperWhenClosedAndTheLastMessageEnds) {
+  const std::weak_ptr<int> kept = keep_;
+  open(2);
+  keep_.reset();
+  Handle message = acquired();
+  message.leave_graph();
+  source_.close();
+  EXPECT_FALSE(kept.expired());
+  message = Handle{};
+  EXPECT_TRUE(kept.expired());
+}
+
+// ---- the emitter's sleep -------------------------------------------------------------------------------------
+
+class SleepingEmitter : public SourceTest {
+ protected:
+  // Fills all credits; the emitter then waits for one in a thread of its own.
+  void fall_asleep(std::uint32_t in_flight) {
+    open(in_flight);
+    while (Handle message = try_acquired()) held_.push_back(std::move(message));
+    waiting_ = std::async(std::launch::async, [this] { return source_.wait_acquire(); });
+  }
+  void expect_a_message() {
+    if (waiting_.wait_for(10s) != std::future_status::ready) {
+      source_.stop();
+      ADD_FAILURE() << "the emitter sleeps with " << source_.in_flight_limit() - source_.live() << " credits free";
+    }
+    if (Lease* const lease = waiting_.get()) held_.emplace_back(lease, Part::graph);
+  }
+  std::vector<Handle> held_;
+  std::future<Lease*> waiting_;
+};
+
+TEST_F(SleepingEmitter, GetsTheOnlyFreeCreditWhileTheGraphHoldsAllOthers) {
+  fall_asleep(64);
+  held_.pop_back();
+  expect_a_message();
+}
+
+TEST_F(SleepingEmitter, GetsTheOnlyFreeCreditWhileUsersHoldAllOthers) {
+  fall_asleep(64);
+  for (Handle& message : held_) message.leave_graph();
+  held_.pop_back();
+  expect_a_message();
+}
+
+TEST_F(SleepingEmitter, GetsTheOnlyCreditThereIs) {
+  fall_asleep(1);
+  held_.pop_back();
+  expect_a_message();
+}
+
+TEST_F(SleepingEmitter, DoesNotWakeForAMessageThatOnlyLeavesTheGraph) {
+  fall_asleep(4);
+  for (Handle& message : held_) message.leave_graph();
+  EXPECT_EQ(waiting_.wait_for(50ms), std::future_status::timeout);
+  held_.clear();
+  expect_a_message();
+}
+
+// Each message goes to one of several threads; each thread keeps some and gives back, at random, one or all.
+class ContendedSource : public SourceTest, public testing::WithParamInterface<std::uint32_t> {};
+
+TEST_P(ContendedSource, NeverGivesTooManyAndNeverSleepsWithOneFree) {
+  const std::uint32_t limit = GetParam();
+  constexpr std::uint64_t kAll = 100'000;
+  constexpr std::size_t kThreads = 3;
+  std::mt19937_64 random = random_generator();
+  open(limit, 0b1);
+  struct Hand {
+    std::mutex mutex;
+    std::condition_variable more;
+    std::vector<Handle> messages;
+    bool closed = false;
+  };
+  std::vector<Hand> hands(kThreads);
+  std::vector<std::thread> threads;
+  for (Hand& hand : hands) {
+    threads.emplace_back([&hand, seed = random()] {
+      std::mt19937_64 own{seed};
+      for (;;) {
+        std::vector<Handle> mine;
+        {
+          std::unique_lock lock{hand.mutex};
+          hand.more.wait(lock, [&] { return !hand.messages.empty() || hand.closed; });
+          if (hand.messages.empty()) return;
+          mine.swap(hand.messages);
+        }
+        while (!mine.empty()) {  // all are given back before this thread waits for more
+          std::swap(mine[own() % mine.size()], mine.back());
+          if (own() % 2 == 0) mine.back()->root->sequencers |= 1;
+          if (own() % 2 == 0) mine.back().leave_graph();
+          mine.pop_back();
+        }
+      }
+    });
+  }
+  for (std::uint64_t number = 0; number < kAll; ++number) {
+    Lease* const lease = source_.wait_acquire();  // a hang: it sleeps with a credit free
+    EXPECT_NE(lease, nullptr);
+    if (lease == nullptr) break;
+    EXPECT_EQ(lease->sequence, number);
+    EXPECT_LE(source_.in_graph(), limit);
+    Hand& hand = hands[random() % kThreads];
+    {
+      const std::lock_guard lock{hand.mutex};
+      hand.messages.emplace_back(lease, Part::graph);
+    }
+    hand.more.notify_one();
+  }
+  source_.finish();
+  for (Hand& hand : hands) {
+    {
+      const std::lock_guard lock{hand.mutex};
+      hand.closed = true;
+    }
+    hand.more.notify_one();
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(source_.live(), 0U);
+  EXPECT_TRUE(source_.drained());
+  EXPECT_GE(listener_.drained, 1);
+  EXPECT_EQ(listener_.drained_too_early, 0);
+  const std::set<std::uint64_t> unseen{listener_.left.begin(), listener_.left.end()};
+  EXPECT_EQ(unseen.size(), listener_.left.size()) << "told twice of a message";
+}
+
+INSTANTIATE_TEST_SUITE_P(, ContendedSource, testing::Values(1U, 2U, 3U, 64U, 1000U));
+
+TEST_F(SourceTest, IsSeenDrainedByWhoeverTakesTheLastMessageOrFinishes) {
+  open(4);
+  for (int round = 0; round < 2000; ++round) {
+    Source source{0};
+    Listener listener;
+    source.open(listener, nullptr, std::make_unique<Store>(destroyed_), 4, 0);
+    Lease* const lease = source.try_acquire();
+    std::thread dropper{[lease] { const Handle last{lease, Part::graph}; }};
+    source.finish();
+    dropper.join();
+    ASSERT_GE(listener.drained, 1) << "round " << round;
+    ASSERT_TRUE(source.drained());
+    source.close();
+  }
+}
+
+}  // namespace
+}  // namespace tandem::test
