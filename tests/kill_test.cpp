@@ -7,13 +7,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <iostream>
 #include <random>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -131,16 +134,23 @@ TEST_F(KilledWorker, LosesNothingAtRandomMomentsIn200Runs) {
     ASSERT_EQ(line.runtime.lent_blocks(), 0U) << "run " << run;
     ASSERT_EQ(line.runtime.live_messages(), 0U) << "run " << run;
   }
+  const std::vector<std::string> log = log_lines();
+  const auto hits = std::count_if(log.begin(), log.end(), [](const std::string& one) {
+    return one.find("killed by signal 9 (SIGKILL) on message") != one.npos;
+  });
+  std::cout << hits << " messages were hit\n";
+  EXPECT_GT(hits, 20) << "the killer came too late each time";
 }
 
 TEST_F(KilledWorker, LosesNoArraysAtRandomMoments) {
   std::mt19937_64 random = random_generator();
   constexpr std::uint64_t kAll = 200;
   for (int run = 0; run < 40; ++run) {
-    Line<Arrays> line{placed({"process", 2}, {"work"}, {{"node.work.attempts", kManyAttempts}, {"in_flight", "8"}}),
-                      CountTo{kAll},
-                      {array<std::uint64_t>("words", {20'000})},
-                      fill_checked};
+    Line<Arrays> line{
+        placed({"process", 2}, {"work"}, {{"node.work.attempts", kManyAttempts}, {"in_flight", "8"}}),
+        CountTo{kAll},
+        {array<std::uint64_t>("words", {20'000})},
+        fill_checked};
     {
       Killer killer{some_counts(random, 5, kAll), random() % 100'000, [&line, choice = random()] {
                       const std::vector<pid_t> pids = line.runtime.worker_pids();
@@ -162,10 +172,11 @@ TEST_F(KilledWorker, LosesNoArraysAtRandomMoments) {
 // A consumer that keeps items must find in them what it first saw, whoever is killed meanwhile.
 TEST_F(KilledWorker, DoesNotTouchItemsThatTheConsumerHolds) {
   std::mt19937_64 random = random_generator();
-  Line<Arrays> line{placed({"process", 2}, {"work"}, {{"node.work.attempts", kManyAttempts}, {"in_flight", "24"}}),
-                    CountTo{1000},
-                    {array<std::uint64_t>("words", {500})},
-                    fill_checked};
+  Line<Arrays> line{
+      placed({"process", 2}, {"work"}, {{"node.work.attempts", kManyAttempts}, {"in_flight", "24"}}),
+      CountTo{1000},
+      {array<std::uint64_t>("words", {500})},
+      fill_checked};
   std::vector<Item<Arrays>> held;
   for (const auto& item : line.stream) {
     if (item.sequence() % 60 == 0 && held.size() < 16) held.push_back(item);
@@ -385,7 +396,8 @@ class KilledHost : public TandemTest {
     while (!gone && std::chrono::steady_clock::now() < until) {
       pollfd watched{ends[0], POLLIN, 0};
       char letters_left[4096];
-      if (poll(&watched, 1, kGoneWithinMilliseconds) > 0) gone = read(ends[0], letters_left, sizeof letters_left) == 0;
+      if (poll(&watched, 1, kGoneWithinMilliseconds) > 0)
+        gone = read(ends[0], letters_left, sizeof letters_left) == 0;
     }
     close(ends[0]);
     return gone;

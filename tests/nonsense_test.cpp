@@ -29,7 +29,9 @@ struct Out {
   std::uint64_t square;
   int attempt;
 };
-Out honest(const Number& in, const Context& context) { return {in.value, in.value * in.value, context.attempt()}; }
+Out honest(const Number& in, const Context& context) {
+  return {in.value, in.value * in.value, context.attempt()};
+}
 
 // The host must see it, wherever it is; what it sees costs this process its life.
 [[noreturn]] void wait_for_the_end() {
@@ -213,7 +215,8 @@ TEST_F(NonsenseHints, OfATextCannotSteerATerminal) {
   ASSERT_EQ(outcomes.size(), kAll);
   ASSERT_TRUE(outcomes[kBad].failure);
   for (const char letter : outcomes[kBad].failure->reason) {
-    EXPECT_TRUE(letter == '\n' || letter == '\t' || (static_cast<unsigned char>(letter) >= 0x20 && letter != 0x7F))
+    EXPECT_TRUE(letter == '\n' || letter == '\t' ||
+                (static_cast<unsigned char>(letter) >= 0x20 && letter != 0x7F))
         << static_cast<int>(letter);
   }
 }
@@ -262,18 +265,18 @@ const Commit kCommits[] = {
 class NonsenseCommit : public TandemTest, public testing::WithParamInterface<Commit> {};
 
 TEST_P(NonsenseCommit, WordIsRefused) {
-  Line<Out> line{placed({"process", 2}, {"work"},
-                        {{"in_flight", std::to_string(kInFlight)}, {"node.work.attempts", "2"}}),
-                 CountTo{kAll}, [value = GetParam().value](const Number& in, Context& context) {
-                   if (in.value == kBad) {
-                     const ReplyArea area{kInFlight};
-                     // Its earlier replies shall be read by then: what nobody read is lost with the word.
-                     if (!area.let_host_look()) _exit(1);
-                     area.show(value(area.commit(), area.capacity()));
-                     wait_for_the_end();
-                   }
-                   return honest(in, context);
-                 }};
+  Line<Out> line{
+      placed({"process", 2}, {"work"}, {{"in_flight", std::to_string(kInFlight)}, {"node.work.attempts", "2"}}),
+      CountTo{kAll}, [value = GetParam().value](const Number& in, Context& context) {
+        if (in.value == kBad) {
+          const ReplyArea area{kInFlight};
+          // Its earlier replies shall be read by then: what nobody read is lost with the word.
+          if (!area.let_host_look()) _exit(1);
+          area.show(value(area.commit(), area.capacity()));
+          wait_for_the_end();
+        }
+        return honest(in, context);
+      }};
   const auto outcomes = line.take_all();
   ASSERT_EQ(outcomes.size(), kAll);
   for (std::uint64_t number = 0; number < kAll; ++number) {
@@ -290,8 +293,8 @@ INSTANTIATE_TEST_SUITE_P(, NonsenseCommit, testing::ValuesIn(kCommits),
 
 // With one message in flight the host has read each reply before the worker gets the next request.
 TEST_F(NonsenseHints, OfACommitWordOneBackAreRefused) {
-  Line<Out> line{placed({"process", 1}, {"work"}, {{"in_flight", "1"}, {"node.work.attempts", "2"}}), CountTo{kAll},
-                 [](const Number& in, Context& context) {
+  Line<Out> line{placed({"process", 1}, {"work"}, {{"in_flight", "1"}, {"node.work.attempts", "2"}}),
+                 CountTo{kAll}, [](const Number& in, Context& context) {
                    if (in.value == kBad) {
                      const ReplyArea area{1};
                      area.show(area.commit() - 1);
@@ -372,7 +375,9 @@ class HalfWrittenToken : public TandemTest, public testing::WithParamInterface<s
     reply.text_bytes = 5;
     std::memcpy(area.place(area.commit()), &reply, bytes);
   }
-  static Config config() { return placed({"process", 1}, {"work"}, {{"in_flight", std::to_string(kInFlight)}}); }
+  static Config config() {
+    return placed({"process", 1}, {"work"}, {{"in_flight", std::to_string(kInFlight)}});
+  }
 };
 
 TEST_P(HalfWrittenToken, IsNotSeen) {
@@ -427,7 +432,8 @@ TEST_F(CommittedReply, CountsThoughItsWriterDiesAtOnce) {
   ASSERT_EQ(outcomes.size(), kAll);
   for (std::uint64_t number = 0; number < kAll; ++number) {
     // The next one may have been begun, as far as the host can tell: it loses an attempt.
-    const bool next_to_a_death = number % 10 == 4 && outcomes[number].value && outcomes[number].value->attempt == 2;
+    const bool next_to_a_death =
+        number % 10 == 4 && outcomes[number].value && outcomes[number].value->attempt == 2;
     expect_honest(outcomes[number], number, next_to_a_death ? 2 : 1);
   }
 }
@@ -522,7 +528,8 @@ TEST_F(RandomNonsense, InOneByteOfAnHonestReplyIsSurvived) {
                    if (random() % 2 == 0 || context.attempt() > 1) return;
                    const ReplyArea area{kInFlight};
                    Reply reply = area.honest_reply();
-                   reinterpret_cast<std::byte*>(&reply)[random() % sizeof reply] = static_cast<std::byte>(random());
+                   reinterpret_cast<std::byte*>(&reply)[random() % sizeof reply] =
+                       static_cast<std::byte>(random());
                    send(area, reply);
                    die();
                  }};

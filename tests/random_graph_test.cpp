@@ -43,14 +43,18 @@ Chain random_chain(std::mt19937_64& random) {
   Chain chain;
   chain.messages = 30 + random() % 150;
   for (std::uint64_t left = 1 + random() % 4; left > 0; --left) {
-    const std::size_t length = random() % 8 == 0 ? 0 : random() % 3 == 0 ? 1 + random() % 20'000 : 1 + random() % 40;
+    const std::size_t length = random() % 8 == 0   ? 0
+                               : random() % 3 == 0 ? 1 + random() % 20'000
+                                                   : 1 + random() % 40;
     chain.stages.push_back({Stage::Makes{static_cast<int>(random() % 3)}, length, random(),
                             random() % 3 == 0 ? 20'000U : 200U});
   }
   return chain;
 }
 
-std::uint64_t hash_of(const void* data, std::size_t bytes, std::uint64_t seed) { return XXH3_64bits_withSeed(data, bytes, seed); }
+std::uint64_t hash_of(const void* data, std::size_t bytes, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(data, bytes, seed);
+}
 std::uint64_t hash_of(const Number& in, std::uint64_t seed) { return hash_of(&in, sizeof in, seed); }
 std::uint64_t hash_of(const Small& in, std::uint64_t seed) { return hash_of(&in, sizeof in, seed); }
 std::uint64_t hash_of(const Wide& in, std::uint64_t seed) { return hash_of(&in, sizeof in, seed); }
@@ -72,7 +76,8 @@ struct Mix {
     const auto next = [&] { return state = state * 6364136223846793005U + context.random()(); };
     if constexpr (std::is_same_v<Out, Arrays>) {
       for (std::uint64_t& word : out.template span<std::uint64_t>("words")) word = next();
-      for (std::uint8_t& byte : out.template span<std::uint8_t>("bytes")) byte = static_cast<std::uint8_t>(next() >> 32);
+      for (std::uint8_t& byte : out.template span<std::uint8_t>("bytes"))
+        byte = static_cast<std::uint8_t>(next() >> 32);
     } else {
       for (std::uint64_t& word : out.words) word = next();
     }
@@ -83,7 +88,8 @@ struct Mix {
 class Graph {
  public:
   Graph(const Chain& chain, const Config& config) : runtime_{config} {
-    auto numbers = std::make_unique<commander_node<Number>>(graph_, runtime_, "numbers", CountTo{chain.messages});
+    auto numbers =
+        std::make_unique<commander_node<Number>>(graph_, runtime_, "numbers", CountTo{chain.messages});
     last_ = &flow::output_port<0>(*numbers);
     keep(std::move(numbers));
     for (std::size_t index = 0; index < chain.stages.size(); ++index) {
@@ -178,7 +184,9 @@ TEST_F(RandomGraph, GivesTheSameBitsWhereverItsProducersRun) {
     for (int places = 0; places < 4; ++places) {
       std::string told;
       Graph other{chain, random_places(chain, random, told)};
-      ASSERT_EQ(other.run(), wanted) << "graph " << graph << " of " << chain.stages.size() << " producers, " << told;
+      ASSERT_EQ(other.run(), wanted) << "graph " << graph << " of " << chain.stages.size() << " producers, "
+                                     << told;
+      other.runtime().stop();
       ASSERT_EQ(other.runtime().lent_blocks(), 0U) << told;
       ASSERT_EQ(other.runtime().live_messages(), 0U) << told;
     }

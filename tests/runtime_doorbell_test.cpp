@@ -39,7 +39,11 @@ constexpr std::uint64_t kRoundTrips = 100'000;
 class Talker {
  public:
   Talker(Side& mine, Side& other)
-      : mine_{mine}, other_{other}, sleeper_{mine.sleep_word}, bell_{mine.bell}, ringer_{other.sleep_word},
+      : mine_{mine},
+        other_{other},
+        sleeper_{mine.sleep_word},
+        bell_{mine.bell},
+        ringer_{other.sleep_word},
         others_bell_{other.bell} {}
 
   void tell(std::uint64_t number) {
@@ -89,7 +93,8 @@ class Watchdog {
           while (!end_.wait_for(lock, std::chrono::seconds{20}, [this] { return ended_; })) {
             const std::uint64_t now = pair.left.told.load();
             if (now == last) {
-              std::fprintf(stderr, "lost wake-up after round trip %llu\n", static_cast<unsigned long long>(now));
+              std::fprintf(stderr, "lost wake-up after round trip %llu\n",
+                           static_cast<unsigned long long>(now));
               std::_Exit(1);
             }
             last = now;

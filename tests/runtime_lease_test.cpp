@@ -174,18 +174,14 @@ TEST_F(LeaseTest, CountsAsAPlainModelDoesForRandomHandles) {
           handles.push_back(std::move(copy));
           break;
         }
-        case 1:
-          handles[which].leave_graph();
-          break;
+        case 1: handles[which].leave_graph(); break;
         case 2: {
           if (handles.size() > 12) break;
           Handle graph = handles[which].for_graph();
           handles.push_back(std::move(graph));
           break;
         }
-        default:
-          std::swap(handles[which], handles.back());
-          handles.pop_back();
+        default: std::swap(handles[which], handles.back()); handles.pop_back();
       }
       const bool now = std::any_of(handles.begin(), handles.end(),
                                    [](const Handle& handle) { return handle.part() == Part::graph; });

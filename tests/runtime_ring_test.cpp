@@ -227,7 +227,8 @@ class BrokenCommitWord : public TandemTest {
 };
 
 TEST_F(BrokenCommitWord, ThatWentBackIsReported) {
-  for (const std::uint64_t committed : {10U, 3U, 1U, 0U}) EXPECT_EQ(take_after(committed), Take::broken) << committed;
+  for (const std::uint64_t committed : {10U, 3U, 1U, 0U})
+    EXPECT_EQ(take_after(committed), Take::broken) << committed;
 }
 
 TEST_F(BrokenCommitWord, ThatIsMoreThanARingAheadIsReported) {

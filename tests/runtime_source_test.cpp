@@ -197,7 +197,8 @@ class SleepingEmitter : public SourceTest {
   void expect_a_message() {
     if (waiting_.wait_for(10s) != std::future_status::ready) {
       source_.stop();
-      ADD_FAILURE() << "the emitter sleeps with " << source_.in_flight_limit() - source_.live() << " credits free";
+      ADD_FAILURE() << "the emitter sleeps with " << source_.in_flight_limit() - source_.live()
+                    << " credits free";
     }
     if (Lease* const lease = waiting_.get()) held_.emplace_back(lease, Part::graph);
   }

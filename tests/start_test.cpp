@@ -23,7 +23,9 @@ using testing::StartsWith;
 
 constexpr std::size_t kPixels = 12'582'912;
 
-void fill(const Number& in, Arrays& out) { out.span<std::uint8_t>("pixels")[0] = static_cast<std::uint8_t>(in.value); }
+void fill(const Number& in, Arrays& out) {
+  out.span<std::uint8_t>("pixels")[0] = static_cast<std::uint8_t>(in.value);
+}
 
 class Start : public PlacedTest {
  protected:
@@ -52,20 +54,24 @@ class Start : public PlacedTest {
 TEST_P(Start, IsRefusedForAnUnknownNode) {
   Line<Arrays> line = line_of(placed(GetParam(), {"work", "wrok"}), 100);
   expect_refused<ConfigError>(line.runtime, line.stream,
-                              std::string{"node.wrok (test): no node has this name; did you mean 'work'? nodes: "
-                                          "'work', 'numbers'"});
+                              std::string{
+                                  "node.wrok (test): no node has this name; did you mean 'work'? nodes: "
+                                  "'work', 'numbers'"});
 }
 
 TEST_P(Start, IsRefusedWhenTheItemsInFlightNeedMoreThanTheMemory) {
-  Line<Arrays> line = line_of(placed(GetParam(), {"work"}, {{"in_flight", "64"}, {"memory", "512 MiB"}}), kPixels);
+  Line<Arrays> line =
+      line_of(placed(GetParam(), {"work"}, {{"in_flight", "64"}, {"memory", "512 MiB"}}), kPixels);
   expect_refused<MemoryError>(
       line.runtime, line.stream,
-      std::string{"node 'work': output 'pixels' needs 12582912 bytes for each of 64 items, 805306368 bytes (768 MiB) "
-                  "in all, but memory = 536870912 bytes (512 MiB); lower in_flight to 42 or raise memory"});
+      std::string{
+          "node 'work': output 'pixels' needs 12582912 bytes for each of 64 items, 805306368 bytes (768 MiB) "
+          "in all, but memory = 536870912 bytes (512 MiB); lower in_flight to 42 or raise memory"});
 }
 
 TEST_P(Start, IsGrantedWithTheNumberOfItemsThatTheErrorNames) {
-  Line<Arrays> line = line_of(placed(GetParam(), {"work"}, {{"in_flight", "42"}, {"memory", "512 MiB"}}), kPixels);
+  Line<Arrays> line =
+      line_of(placed(GetParam(), {"work"}, {{"in_flight", "42"}, {"memory", "512 MiB"}}), kPixels);
   EXPECT_TRUE(line.stream.next());
   EXPECT_EQ(line.runtime.in_flight(), 42U);
 }
@@ -88,7 +94,8 @@ TEST_P(Start, IsRefusedWhenOneOutputIsLargerThanTheMachine) {
   Line<Arrays> line = line_of(placed(GetParam(), {"work"}), std::size_t{1} << 46);
   expect_refused<MemoryError>(
       line.runtime, line.stream,
-      AllOf(StartsWith("node 'work': output 'pixels' needs 70368744177664 bytes for one item, but the machine has "),
+      AllOf(StartsWith(
+                "node 'work': output 'pixels' needs 70368744177664 bytes for one item, but the machine has "),
             HasSubstr(" available; make the output smaller")));
 }
 
@@ -96,9 +103,10 @@ TEST_P(Start, IsRefusedWhenAllNodesTogetherNeedMoreThanTheMemory) {
   Runtime runtime{placed(GetParam(), {"first", "second"}, {{"in_flight", "10"}, {"memory", "100 MiB"}})};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{10}};
-  producer_node<Number, Arrays> first{graph, runtime, "first", {array<std::uint8_t>("pixels", {10 << 20})}, fill};
-  producer_node<Arrays, Arrays> second{graph, runtime, "second", {array<std::uint8_t>("edges", {5 << 20})},
-                                       [](const Arrays&, Arrays&) {}};
+  producer_node<Number, Arrays> first{
+      graph, runtime, "first", {array<std::uint8_t>("pixels", {10 << 20})}, fill};
+  producer_node<Arrays, Arrays> second{
+      graph, runtime, "second", {array<std::uint8_t>("edges", {5 << 20})}, [](const Arrays&, Arrays&) {}};
   stream_node<Arrays> stream{graph, runtime};
   flow::make_edge(numbers, first);
   flow::make_edge(first, second);
@@ -121,7 +129,8 @@ TEST_P(Start, IsRefusedForSizesWhoseSumDoesNotFitIntoANumber) {
       std::vector<std::unique_ptr<producer_node<Number, Arrays>>> nodes;
       stream_node<Arrays> stream{graph, runtime};
       for (int number = 0; number < commanders; ++number) {
-        sources.push_back(std::make_unique<commander_node<Number>>(graph, runtime, "numbers" + std::to_string(number),
+        sources.push_back(std::make_unique<commander_node<Number>>(graph, runtime,
+                                                                   "numbers" + std::to_string(number),
                                                                    CountTo{1}));
       }
       for (int number = 0; number < producers; ++number) {
@@ -145,7 +154,8 @@ TEST_P(Start, IsRefusedForTwoProducersWithOneName) {
   flow::make_edge(numbers, first);
   flow::make_edge(first, second);
   flow::make_edge(second, stream);
-  expect_refused<ConfigError>(runtime, stream, std::string{"two nodes are named 'work'; give each its own name"});
+  expect_refused<ConfigError>(runtime, stream,
+                              std::string{"two nodes are named 'work'; give each its own name"});
 }
 
 TEST_P(Start, IsRefusedForACommanderAndAProducerWithOneName) {
@@ -156,15 +166,17 @@ TEST_P(Start, IsRefusedForACommanderAndAProducerWithOneName) {
   stream_node<Number> stream{graph, runtime};
   flow::make_edge(numbers, work);
   flow::make_edge(work, stream);
-  expect_refused<ConfigError>(runtime, stream, std::string{"two nodes are named 'work'; give each its own name"});
+  expect_refused<ConfigError>(runtime, stream,
+                              std::string{"two nodes are named 'work'; give each its own name"});
 }
 
 TEST_P(Start, IsTooLateForAnotherNode) {
   Line<Arrays> line = line_of(placed(GetParam(), {"work"}), 100);
   line.stream.next();
-  EXPECT_EQ(thrown_text<Error>([&] { stream_node<Arrays> late(line.graph, line.runtime); }),
-            "the runtime has started already; make all nodes before the first next(), activate() or start(), or use "
-            "another Runtime");
+  EXPECT_EQ(
+      thrown_text<Error>([&] { stream_node<Arrays> late(line.graph, line.runtime); }),
+      "the runtime has started already; make all nodes before the first next(), activate() or start(), or use "
+      "another Runtime");
   EXPECT_TRUE(line.stream.next());  // the run goes on
 }
 

@@ -59,11 +59,16 @@ void ProcessCrew::launch(Worker& worker) {
 
 void ProcessCrew::started(Launcher::Started report) {
   Worker& worker = workers_[report.slot - first_slot_];
-  const Hold hold{*this};
-  if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
-  worker.pid = report.pid;
-  worker.pidfd = std::move(report.pidfd);
-  worker.state = State::starting;
+  Acts acts;
+  {
+    const Hold hold{*this};
+    if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
+    worker.pid = report.pid;
+    worker.pidfd = std::move(report.pidfd);
+    worker.state = State::starting;
+    if (ending_) ask_to_end(worker, acts);
+  }
+  carry_out(acts);
 }
 
 void ProcessCrew::not_started(const Launcher::NotStarted& report) {
@@ -365,13 +370,16 @@ void ProcessCrew::ask_to_end() {
     const Hold hold{*this};
     ending_ = true;
     for (Worker& worker : workers_) {
-      if (!worker.running()) continue;
-      worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = nullptr;
-      worker.requests.push(RequestToken{});
+      if (worker.running()) ask_to_end(worker, acts);
     }
-    publish(acts);
   }
-  wake(acts);
+  carry_out(acts);
+}
+
+void ProcessCrew::ask_to_end(Worker& worker, Acts& acts) {
+  worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = nullptr;
+  worker.requests.push(RequestToken{});
+  publish(acts);
 }
 
 void ProcessCrew::kill_all() noexcept {

@@ -122,11 +122,11 @@ bool Pump::finished(Clock::time_point now) {
     end_by_ = now + grace_;
     for (ProcessCrew* const crew : crews_) crew->ask_to_end();
   }
-  const bool any = awaits_any() || std::any_of(crews_.begin(), crews_.end(), [](ProcessCrew* crew) {
-    return crew->alive() > 0;
-  });
-  if (!any) return true;
+  const bool alive =
+      std::any_of(crews_.begin(), crews_.end(), [](ProcessCrew* crew) { return crew->alive() > 0; });
+  if (!alive && !awaits_any()) return true;
   if (now < end_by_) return false;
+  if (!alive) return true;  // what is still being forked ends with the fork server
   if (killed_) {
     log_warning("a worker process is killed and still not gone; leaving it to the kernel");
     return true;
@@ -216,7 +216,7 @@ void Pump::receive_reports() {
       if (slots_[slot].incarnation != one->incarnation) continue;
       slots_[slot].awaited = false;
       watch(one->pidfd.get(), Event::worker, slot);
-      if (ending_) send_pidfd_signal(one->pidfd.get(), SIGKILL);
+      if (killed_) send_pidfd_signal(one->pidfd.get(), SIGKILL);  // it came after the others were
       crew_of(slot).started(std::move(*one));
     } else if (const auto* const none = std::get_if<Launcher::NotStarted>(&*report)) {
       if (slots_[none->slot].incarnation != none->incarnation) continue;

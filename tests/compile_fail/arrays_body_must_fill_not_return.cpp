@@ -12,5 +12,6 @@ void body(const Number&, tandem::Arrays&) {}
 #endif
 
 void make(oneapi::tbb::flow::graph& graph, tandem::Runtime& runtime) {
-  tandem::producer_node<Number, tandem::Arrays> node{graph, runtime, "node", {tandem::array<float>("a", {3})}, body};
+  tandem::producer_node<Number, tandem::Arrays> node{
+      graph, runtime, "node", {tandem::array<float>("a", {3})}, body};
 }

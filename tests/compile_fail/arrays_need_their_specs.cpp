@@ -11,6 +11,7 @@ void make(oneapi::tbb::flow::graph& graph, tandem::Runtime& runtime) {
 #ifdef TANDEM_EXPECT_FAIL
   tandem::producer_node<Number, tandem::Arrays> node{graph, runtime, "node", fill};
 #else
-  tandem::producer_node<Number, tandem::Arrays> node{graph, runtime, "node", {tandem::array<float>("a", {3})}, fill};
+  tandem::producer_node<Number, tandem::Arrays> node{
+      graph, runtime, "node", {tandem::array<float>("a", {3})}, fill};
 #endif
 }

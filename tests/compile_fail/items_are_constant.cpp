@@ -1,6 +1,6 @@
 // An item is constant once it has left its producer.
 // expect: read-only|const
-#include <tandem/tandem.hpp>
+#include <tandem/item.hpp>
 
 struct Number {
   int value;

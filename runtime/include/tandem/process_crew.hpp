@@ -94,6 +94,7 @@ class ProcessCrew final : public Crew {
   Worker* choose();
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
+  void ask_to_end(Worker& worker, Acts& acts);
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
