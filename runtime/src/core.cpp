@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdio>
 #include <cstring>
+#include <iostream>
 #include <limits>
 #include <system_error>
 #include <utility>
@@ -37,8 +39,8 @@ Core::Core(Config config) : config_{std::move(config)} {}
 
 Core::~Core() { stop(); }
 
-bool& Core::inside() noexcept {
-  thread_local bool inside = false;
+const Core*& Core::inside() noexcept {
+  thread_local const Core* inside = nullptr;
   return inside;
 }
 
@@ -74,11 +76,11 @@ std::uint32_t Core::add_node(NewNode node) {
 }
 
 std::uint64_t Core::add_sequencer(Member& member) {
-  add_member(member);
-  const std::uint64_t bit = sequencers_ + 1;
   if (sequencers_ == std::numeric_limits<std::uint64_t>::max()) {
     throw Error("a runtime takes at most 64 sequencers; use another Runtime for the rest");
   }
+  add_member(member);
+  const std::uint64_t bit = sequencers_ + 1;
   sequencers_ |= bit;
   return bit;
 }
@@ -118,7 +120,8 @@ void Core::start() {
     return;
   }
   const std::lock_guard lock{life_mutex_};
-  if (phase_.load(std::memory_order_acquire) != Phase::gathering) return;
+  if (start_error_) std::rethrow_exception(start_error_);
+  if (!is_gathering()) return;
   try {
     check_names();
     plan();
@@ -170,7 +173,10 @@ std::size_t Core::route_bytes() const {
       throw MemoryError(fmt::format("node '{}': {} is larger than any memory", node->name, what_of(*node)));
     }
   }
-  return bytes * std::max<std::size_t>(sources_.size(), 1);
+  if (__builtin_mul_overflow(bytes, std::max<std::size_t>(sources_.size(), 1), &bytes)) {
+    throw MemoryError("the outputs of all nodes together are larger than any memory");
+  }
+  return bytes;
 }
 
 std::uint32_t Core::choose_in_flight() const {
@@ -278,13 +284,17 @@ void Core::begin() {
                          pump_->bell()});
       }
     }
+    // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may
+    // sit in a read of one.
+    std::cout.flush();
+    std::fflush(stdout);
     pump_->start(std::move(plans));  // forks; before this runtime has any other thread
   }
   for (ThreadCrew* const crew : thread_crews_) crew->start();
 }
 
 void Core::stop() noexcept {
-  if (inside()) {
+  if (inside() == this) {
     // Only ask: whoever waits for this thread does the rest.
     stopping_.store(1, std::memory_order_relaxed);
     if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
@@ -307,7 +317,10 @@ void Core::shut_down() noexcept {
   if (pump_) pump_->stop();
   for (ThreadCrew* const crew : thread_crews_) crew->wait_idle();
   for_each_member([](Member& member) { member.join(); });
-  for (const auto& crew : crews_) crew->stop();  // what a commander sent while it was ending
+  for (const auto& crew : crews_) {
+    crew->stop();  // what a commander sent while it was ending
+    crew->wait_quiet();
+  }
   for (SourceEntry& entry : sources_) entry.source->close();
 }
 
@@ -317,8 +330,10 @@ bool Core::drained() const noexcept {
 }
 
 bool Core::waits_for_user() const noexcept {
-  if (std::any_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->starved(); })) {
-    return true;
+  const bool starved =
+      std::any_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->starved(); });
+  if (starved) {
+    return std::none_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->busy(); });
   }
   bool any = false;
   for (const SourceEntry& entry : sources_) {
@@ -330,12 +345,20 @@ bool Core::waits_for_user() const noexcept {
 }
 
 std::uint64_t Core::live_messages() const noexcept {
+  if (is_gathering()) return 0;
   std::uint64_t live = 0;
   for (const SourceEntry& entry : sources_) live += entry.source->live();
   return live;
 }
 
+std::uint64_t Core::emitted_messages() const noexcept {
+  std::uint64_t emitted = 0;
+  for (const SourceEntry& entry : sources_) emitted += entry.source->emitted();
+  return emitted;
+}
+
 std::uint64_t Core::lent_blocks() const noexcept {
+  if (is_gathering()) return 0;
   std::uint64_t lent = 0;
   for (const auto& pool : pools_) lent += pool->lent();
   return lent;
@@ -343,6 +366,7 @@ std::uint64_t Core::lent_blocks() const noexcept {
 
 std::vector<pid_t> Core::worker_pids() const {
   std::vector<pid_t> pids;
+  if (is_gathering()) return pids;
   for (ProcessCrew* const crew : process_crews_) {
     const std::vector<pid_t> some = crew->pids();
     pids.insert(pids.end(), some.begin(), some.end());

@@ -1,6 +1,7 @@
 #include <tandem/crew.hpp>
 
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -30,6 +31,8 @@ void Crew::flush() noexcept {
 }
 
 void Crew::flush_if_asked() noexcept {
+  if (!asked_.load(std::memory_order_seq_cst)) return;
+  flushing_.fetch_add(1, std::memory_order_seq_cst);
   while (asked_.load(std::memory_order_seq_cst) && mutex_.try_lock()) {
     asked_.store(false, std::memory_order_seq_cst);
     Acts acts;
@@ -39,6 +42,17 @@ void Crew::flush_if_asked() noexcept {
     mutex_.unlock();
     carry_out(acts);
   }
+  flushing_.fetch_sub(1, std::memory_order_release);
+}
+
+void Crew::wait_quiet() const noexcept {
+  // Each of them ends by itself: it runs none of the user's code, and finds a stopped crew.
+  while (flushing_.load(std::memory_order_acquire) > 0) std::this_thread::yield();
+}
+
+bool Crew::busy() noexcept {
+  const Hold hold{*this};
+  return anybody_busy();
 }
 
 void Crew::take_inbox(Acts& acts) {

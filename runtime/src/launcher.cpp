@@ -2,6 +2,8 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdio_ext.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -10,9 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <iostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -32,7 +32,7 @@ struct Message {
   std::int32_t number = 0;  // pid, errno or status
 };
 
-bool send_message(int socket, Message message, int attached = -1) {
+bool send_message(int socket, Message message, int attached = -1, int flags = 0) {
   iovec data{&message, sizeof message};
   msghdr header{};
   header.msg_iov = &data;
@@ -47,7 +47,7 @@ bool send_message(int socket, Message message, int attached = -1) {
     part->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(part), &attached, sizeof attached);
   }
-  while (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) {
+  while (sendmsg(socket, &header, MSG_NOSIGNAL | flags) < 0) {
     if (errno != EINTR) return false;
   }
   return true;
@@ -211,9 +211,6 @@ void Launcher::start() {
   }
   Descriptor mine{ends[0]};
   Descriptor its{ends[1]};
-  // What stands in the buffers would otherwise be printed by every worker again.
-  std::cout.flush();
-  std::fflush(nullptr);
   const pid_t host = getpid();
   const pid_t pid = fork_server();
   if (pid < 0) {
@@ -226,6 +223,7 @@ void Launcher::start() {
     prctl(PR_SET_NAME, "tandem:forks");
     reset_signals();
     close(mine.get());
+    __fpurge(stdout);  // what another thread printed meanwhile is the host's to print
     Segment::close_files_in_child();  // a file that stays open would keep its memory alive
     Server{its.get(), worker_main_}.serve();
   }
@@ -262,8 +260,12 @@ void Launcher::stop() noexcept {
   pidfd_ = Descriptor{};
 }
 
-bool Launcher::request(std::uint32_t slot, std::uint32_t incarnation) noexcept {
-  return running() && send_message(socket_.get(), {MessageKind::request, slot, incarnation, 0});
+Launcher::Request Launcher::request(std::uint32_t slot, std::uint32_t incarnation) noexcept {
+  if (!running()) return Request::gone;
+  if (send_message(socket_.get(), {MessageKind::request, slot, incarnation, 0}, -1, MSG_DONTWAIT)) {
+    return Request::sent;
+  }
+  return errno == EAGAIN ? Request::full : Request::gone;
 }
 
 std::optional<Launcher::Report> Launcher::receive() {
@@ -274,6 +276,10 @@ std::optional<Launcher::Report> Launcher::receive() {
   }
   switch (message.kind) {
     case MessageKind::started:
+      if (!attached) {  // this process had no descriptor left for it, so nobody could watch the worker
+        kill(message.number, SIGKILL);
+        return NotStarted{message.slot, message.incarnation, EMFILE};
+      }
       return Started{message.slot, message.incarnation, message.number, std::move(attached)};
     case MessageKind::not_started:
       return NotStarted{message.slot, message.incarnation, message.number};

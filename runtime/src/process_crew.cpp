@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <utility>
 
@@ -74,16 +75,22 @@ void ProcessCrew::started(Launcher::Started report) {
 void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   Worker& worker = workers_[report.slot - first_slot_];
   Acts acts;
+  bool again = false;
   {
     const Hold hold{*this};
     if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
-    start_failed(worker,
-                 fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) "
-                             "or open files (ulimit -n)",
-                             std::strerror(report.error)),
-                 acts);
+    again = report.error != ECHILD && ++worker.failed_starts < node_.config.attempts && !ending_;
+    if (!again) {
+      const char* const what = report.error == ECHILD ? "there is no fork server" : std::strerror(report.error);
+      start_failed(worker,
+                   fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) or open files "
+                               "(ulimit -n)",
+                               what),
+                   acts);
+    }
   }
   carry_out(acts);
+  if (again) launch(worker);
 }
 
 ProcessCrew::Worker* ProcessCrew::choose() {
@@ -348,9 +355,8 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
   if (!node_.config.deadline) return next;
   const Hold hold{*this};
   for (Worker& worker : workers_) {
-    if (worker.state != State::ready || worker.outstanding() == 0 || !worker.condemned.empty()) {
-      continue;
-    }
+    if (worker.state != State::ready || worker.outstanding() == 0 || !worker.condemned.empty()) continue;
+    if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr) continue;  // it is ending
     const auto due = worker.busy_since + *node_.config.deadline;
     if (due > now) {
       next = std::min(next, due);

@@ -25,6 +25,8 @@ constexpr std::chrono::seconds kGoneWithin{10};
 
 // So many ends of fork servers count as nobody's fault; after that, the messages at work share it.
 constexpr int kServersForgiven = 16;
+// So many are started, one after the other, before something is taken to kill them all.
+constexpr int kMostServers = 1000;
 // About what it costs to wake a consumer: nobody waits much longer for being told late.
 constexpr std::chrono::microseconds kLongestRun{50};
 
@@ -202,11 +204,23 @@ void Pump::launch(std::uint32_t slot, std::uint32_t incarnation) {
   slots_[slot] = Slot{};
   slots_[slot].incarnation = incarnation;
   slots_[slot].awaited = true;
-  if (launcher_->request(slot, incarnation) || launcher_->running()) {
-    return;  // a server that just ended has a successor, which is asked again: replace_server()
+  unsent_.push_back(slot);
+  send_requests();
+}
+
+// As many as the socket takes; the rest after the next report. A server that just ended has a successor, to
+// which all that is awaited is sent again: replace_server().
+void Pump::send_requests() {
+  while (!unsent_.empty()) {
+    const std::uint32_t slot = unsent_.front();
+    const auto outcome = slots_[slot].awaited ? launcher_->request(slot, slots_[slot].incarnation)
+                                              : Launcher::Request::sent;
+    if (outcome == Launcher::Request::full || (outcome == Launcher::Request::gone && launcher_->running())) return;
+    unsent_.pop_front();
+    if (outcome == Launcher::Request::sent) continue;
+    slots_[slot].awaited = false;
+    crew_of(slot).not_started({slot, slots_[slot].incarnation, ECHILD});
   }
-  slots_[slot].awaited = false;
-  crew_of(slot).not_started({slot, incarnation, ECHILD});
 }
 
 void Pump::receive_reports() {
@@ -228,6 +242,7 @@ void Pump::receive_reports() {
       settle(end->slot);
     }
   }
+  send_requests();
 }
 
 // A worker's end is acted upon once both its pidfd and its parent have spoken.
@@ -268,17 +283,24 @@ void Pump::replace_server() {
   launcher_->stop();
   ++servers_lost_;
   if (!ending_) start_another_server();
+  unsent_.clear();
   for (std::uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    slots_[slot].awaited = slots_[slot].awaited && !ending_;
     if (slots_[slot].awaited) {
-      ask_again(slot);
+      unsent_.push_back(slot);
     } else {
       slots_[slot].orphaned = true;  // nobody will say how it ended
       settle(slot);
     }
   }
+  send_requests();
 }
 
 void Pump::start_another_server() {
+  if (servers_lost_ > kMostServers) {
+    log_warning("the fork server ended once too often; going on without new workers");
+    return;
+  }
   log_warning("the fork server ended, and its workers with it; starting another");
   try {
     launcher_->start();
@@ -288,13 +310,6 @@ void Pump::start_another_server() {
     log_warning(std::string{"no fork server, so no new workers: "} + error.what());
     launcher_->stop();
   }
-}
-
-void Pump::ask_again(std::uint32_t slot) {
-  // A server that ended meanwhile has a successor in its turn, so only a missing one is final.
-  if (!ending_ && (launcher_->request(slot, slots_[slot].incarnation) || launcher_->running())) return;
-  slots_[slot].awaited = false;
-  if (!ending_) crew_of(slot).not_started({slot, slots_[slot].incarnation, ECHILD});
 }
 
 ProcessCrew& Pump::crew_of(std::uint32_t slot) {

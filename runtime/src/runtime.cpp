@@ -21,7 +21,7 @@ std::terminate_handler previous_handler = nullptr;
 // ends the workers with this process.
 [[noreturn]] void leave(const Error& error, int status) {
   std::cout.flush();
-  std::fflush(nullptr);
+  std::fflush(stdout);
   std::fprintf(stderr, "%s\n", error.what());
   _exit(status);
 }

@@ -92,6 +92,7 @@ std::size_t Segment::page_bytes() noexcept {
 
 Segment::Segment(std::size_t bytes) : file_{make_file(round_up(bytes, page_bytes()))} {
   namespace bip = boost::interprocess;
+  const std::lock_guard lock{fork_mutex()};  // no fork of ours between mapping and set_inherited()
   try {
     region_ = bip::mapped_region{*this, bip::read_write};
   } catch (const bip::interprocess_exception& error) {
@@ -117,10 +118,12 @@ std::mutex& Segment::fork_mutex() noexcept {
 void Segment::close_files_in_child() noexcept {
   std::vector<int> ours;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd", error}) {
-    const auto target = std::filesystem::read_symlink(entry.path(), error);
-    if (!error && target.native().starts_with("/memfd:tandem")) {
-      ours.push_back(std::atoi(entry.path().filename().c_str()));
+  std::filesystem::directory_iterator entry{"/proc/self/fd", error};
+  for (; !error && entry != std::filesystem::directory_iterator{}; entry.increment(error)) {
+    std::error_code unreadable;
+    const auto target = std::filesystem::read_symlink(entry->path(), unreadable);
+    if (!unreadable && target.native() == "/memfd:tandem (deleted)") {
+      ours.push_back(std::atoi(entry->path().filename().c_str()));
     }
   }
   for (const int file : ours) close(file);

@@ -25,6 +25,7 @@ Lease* Source::try_acquire() noexcept {
   if (lease == nullptr) return nullptr;
   state_.fetch_add(kLive + kInGraph, std::memory_order_relaxed);
   lease->root = lease;
+  lease->run = listener_;
   lease->source = id_;
   lease->worker = -1;
   lease->attempt = 1;

@@ -111,7 +111,7 @@ void ThreadCrew::work(std::uint32_t index) {
       const Hold hold{*this};
       take_inbox(acts);
       if (worker.state == State::busy) turn = next_turn(worker, acts);
-      if (turn.empty() && acts.emit.empty() && acts.drop.empty()) {
+      if (turn.empty() && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
         if (worker.state == State::busy) worker.state = State::idle;
         break;
       }

@@ -26,7 +26,7 @@ using Clock = std::chrono::steady_clock;
 // those handlers may wait for, do not exist here. Handlers run last-registered first, so this one
 // comes before all of the host's and after all of the body's.
 void leave_without_the_hosts_handlers(int status, void*) {
-  std::fflush(nullptr);
+  std::fflush(stdout);
   _exit(status);
 }
 
@@ -159,7 +159,9 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
 void Worker::ring_host() {
   if (!host_.must_ring()) return;
   const std::uint64_t one = 1;
-  while (write(plan_.host_bell, &one, sizeof one) < 0 && errno == EINTR) {
+  while (write(plan_.host_bell, &one, sizeof one) < 0) {
+    if (errno == EAGAIN) return;  // the counter is full, which is as good as rung
+    if (errno != EINTR) _exit(1);  // a body closed it: only the end of this process still reaches the host
   }
 }
 
@@ -193,7 +195,7 @@ void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {
     if (worker.start()) worker.serve();
   }  // the body's destructor runs here
   std::cout.flush();
-  std::fflush(nullptr);
+  std::fflush(stdout);
   _exit(0);
 }
 

@@ -131,7 +131,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   }
 
   void run() noexcept {
-    Core::inside() = true;
+    Core::inside() = core_.get();
     pthread_setname_np(pthread_self(), ("tandem:" + name_).substr(0, 15).c_str());
     Context context{name_, stream_key(core_->config().seed, name_), -1, &core_->stopping()};
     bool more = true;
@@ -147,7 +147,6 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     // Each message goes out before the next call of the body, which may wait for as long as it likes.
     while (more) more = emit_next(source_->wait_acquire(), context);
     source_->finish();
-    Core::inside() = false;
   }
 
   // Each returns false when nothing more is to come. lease: null when the run was stopped.

@@ -8,6 +8,7 @@
 #include <oneapi/tbb/flow_graph.h>
 
 #include <tandem/item.hpp>
+#include <tandem/log.hpp>
 
 namespace tandem {
 
@@ -109,9 +110,13 @@ void Edge<T>::push() {
       pulled_ = true;
     }
     if (register_predecessor(node_, static_cast<flow::sender<Item<T>>&>(*this))) return;
-    const std::lock_guard lock{mutex_};  // a node that cannot pull: tried again with the next item
-    pulled_ = false;
-    return;
+    // A node that neither takes the item nor will ever ask for it. It is dropped, as oneTBB would.
+    {
+      const std::lock_guard lock{mutex_};
+      pulled_ = false;
+      if (!queue_.empty()) queue_.pop_front();
+    }
+    log_warning("an item was dropped: the node at the end of an edge neither takes nor pulls it");
   }
 }
 

@@ -29,7 +29,7 @@ namespace flow = oneapi::tbb::flow;
 inline void leave_run(Core& core, Member& member, flow::graph& graph) noexcept {
   core.stop();
   core.remove_member(member);
-  if (Core::inside()) return;  // a destructor that runs in a task of the graph cannot wait for it
+  if (Core::inside() == &core) return;  // in one of its own bodies, which cannot wait for itself
   try {
     graph.wait_for_all();
   } catch (...) {
@@ -41,17 +41,31 @@ inline void leave_run(Core& core, Member& member, flow::graph& graph) noexcept {
 template <class T>
 class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::lightweight> {
  public:
-  /// Takes an item. Called by any thread; must not wait or throw.
-  virtual void accept(Item<T> item) noexcept = 0;
+  /// Takes an item from a port or a node. By any thread.
+  void receive(Item<T> item) noexcept {
+    if (!item) return;
+    if (!core_.owns(*item.handle())) {  // its block and its number mean something else here
+      log_warning("an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
+      return;
+    }
+    accept(std::move(item));
+  }
 
  protected:
-  explicit InputPort(flow::graph& graph)
+  /// Called by any thread; must not wait or throw.
+  virtual void accept(Item<T> item) noexcept = 0;
+
+  InputPort(flow::graph& graph, const Core& core)
       : flow::function_node<Item<T>, flow::continue_msg, flow::lightweight>{
             graph, flow::unlimited, [this](const Item<T>& item) noexcept {
               // An item that a user put back counts as the graph's again.
-              if (item) accept(Item<T>{item.handle().for_graph()});
+              receive(Item<T>{item.handle().for_graph()});
               return flow::continue_msg{};
-            }} {}
+            }},
+        core_{core} {}
+
+ private:
+  const Core& core_;
 };
 
 /// The sending side of a node. Edges are made and removed while no item flows, as oneTBB asks.
@@ -68,8 +82,8 @@ class OutputPort : public flow::sender<Item<T>> {
   void emit(Item<T> item) noexcept {
     if (!others_.empty()) put_outside(item);
     if (ours_.empty()) return;
-    for (std::size_t index = 0; index + 1 < ours_.size(); ++index) ours_[index]->accept(item);
-    ours_.back()->accept(std::move(item));
+    for (std::size_t index = 0; index + 1 < ours_.size(); ++index) ours_[index]->receive(item);
+    ours_.back()->receive(std::move(item));
   }
 
   /// Returns once no task of this port is left.

@@ -68,9 +68,9 @@ class producer_node
  private:
   class Input final : public InputPort<In> {
    public:
-    Input(flow::graph& graph, producer_node& node) : InputPort<In>{graph}, node_{node} {}
+    Input(flow::graph& graph, producer_node& node) : InputPort<In>{graph, *node.core_}, node_{node} {}
     void accept(Item<In> item) noexcept override {
-      if (item && node_.core_->is_open()) node_.core_->crew(node_.index_).submit(std::move(item.handle()));
+      if (node_.core_->is_open()) node_.core_->crew(node_.index_).submit(std::move(item.handle()));
     }
 
    private:
@@ -152,9 +152,9 @@ class producer_node
     if (config.placement == Placement::thread) {
       extra_ = std::make_unique<ExtraThreads>(config.workers);
       arena_ = std::make_unique<oneapi::tbb::task_arena>(config.workers, 0U);
-      node.spawn = [arena = arena_.get()](std::function<void()> task) {
-        arena->enqueue([task = std::move(task)] {
-          const bool before = std::exchange(Core::inside(), true);
+      node.spawn = [arena = arena_.get(), core = core_.get()](std::function<void()> task) {
+        arena->enqueue([core, task = std::move(task)] {
+          const Core* const before = std::exchange(Core::inside(), core);
           task();
           Core::inside() = before;
         });

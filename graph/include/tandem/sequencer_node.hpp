@@ -46,7 +46,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
  private:
   class Input final : public InputPort<T> {
    public:
-    Input(flow::graph& graph, sequencer_node& node) : InputPort<T>{graph}, node_{node} {}
+    Input(flow::graph& graph, sequencer_node& node) : InputPort<T>{graph, *node.core_}, node_{node} {}
     void accept(Item<T> item) noexcept override { node_.take(std::move(item)); }
 
    private:
@@ -54,7 +54,6 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
   };
 
   void take(Item<T> item) noexcept {
-    if (!item) return;
     if (bit_ == 0) {
       output_.emit(std::move(item));
       return;

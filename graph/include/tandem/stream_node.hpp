@@ -98,7 +98,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
  private:
   class Input final : public InputPort<T> {
    public:
-    Input(flow::graph& graph, stream_node& node) : InputPort<T>{graph}, node_{node} {}
+    Input(flow::graph& graph, stream_node& node) : InputPort<T>{graph, *node.core_}, node_{node} {}
     void accept(Item<T> item) noexcept override { node_.take(std::move(item)); }
 
    private:
@@ -106,7 +106,6 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   };
 
   void take(Item<T> item) noexcept {
-    if (!item) return;
     // An item in the queue is the consumer's, so that one stream can end while another still has some.
     // The graph lets go of it only once it is in the queue: the other way round, the stream could look
     // ended with one still to come.
@@ -152,6 +151,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       const std::lock_guard lock{mutex_};
       taken_.swap(queue_);
       waiting_.store(false, std::memory_order_relaxed);
+      if (taken_.size() > 1 && sleepers_ > 0) arrived_.notify_all();  // there is something for others too
     }
     if (next_taken_ == taken_.size()) return std::nullopt;
     return std::move(taken_[next_taken_++]);
@@ -169,8 +169,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       const bool stuck = !timeout && watch.expired();  // without our lock: it looks into crews
       // Woken by take(), by the end of a source, and by close(). The hold time-out, which has nobody to
       // wake it, wakes by itself.
+      std::unique_lock taking{taking_mutex_};
       std::unique_lock lock{mutex_};
-      if (!queue_.empty()) continue;
+      if (!queue_.empty() || next_taken_ != taken_.size()) continue;
+      taking.unlock();  // under mutex_, nobody can take over anything
       if (at_end() || Clock::now() >= end) return std::nullopt;
       if (stuck) throw Error(hold_text());
       ++sleepers_;
@@ -182,12 +184,12 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   // How long nothing could move because everything in flight is in the user's hands.
   class HoldWatch {
    public:
-    explicit HoldWatch(const Core& core) : core_{core}, live_{core.live_messages()} {}
+    explicit HoldWatch(const Core& core) : core_{core} {}
     bool expired() {
       const auto now = std::chrono::steady_clock::now();
-      const std::uint64_t live = core_.live_messages();
-      if (live != live_ || !core_.waits_for_user()) {
-        live_ = live;
+      const auto seen = std::pair{core_.live_messages(), core_.emitted_messages()};
+      if (seen != seen_ || !core_.waits_for_user()) {
+        seen_ = seen;
         since_ = now;
       }
       return now - since_ >= core_.config().hold_timeout;
@@ -195,7 +197,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
    private:
     const Core& core_;
-    std::uint64_t live_;
+    std::pair<std::uint64_t, std::uint64_t> seen_{0, 0};
     std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
   };
 

@@ -72,10 +72,13 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   /// is closed then.
   void start();
   void stop() noexcept;
-  /// Threads that the runtime's own nodes or bodies run in mark themselves, so that stop() called
-  /// there does not wait for itself.
-  static bool& inside() noexcept;
+  /// The run in whose body or commander this thread is, if any: stop() called there does not wait for itself.
+  /// (Subtasks that a body spawns in other threads are not known; stop() there waits for the body.)
+  static const Core*& inside() noexcept;
 
+  bool is_gathering() const noexcept {
+    return phase_.load(std::memory_order_acquire) == Phase::gathering;
+  }
   bool is_open() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::open; }
   bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
   /// All sources have ended, and the graph is done with all messages.
@@ -85,11 +88,17 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::uint32_t in_flight() const noexcept { return in_flight_; }
   /// Messages that exist now, over all sources.
   std::uint64_t live_messages() const noexcept;
+  /// Messages that were ever made, over all sources.
+  std::uint64_t emitted_messages() const noexcept;
   /// Blocks lent now, over all nodes.
   std::uint64_t lent_blocks() const noexcept;
   std::vector<pid_t> worker_pids() const;
 
   Crew& crew(std::uint32_t node) noexcept { return *crews_[node]; }
+  /// Whether the item's message was made by a source of this runtime.
+  bool owns(const Lease& item) const noexcept {
+    return item.root->run == static_cast<const SourceListener*>(this);
+  }
   const std::atomic<std::uint32_t>& stopping() const noexcept { return stopping_; }
 
   void message_left(Source& source, std::uint64_t sequence) noexcept override;

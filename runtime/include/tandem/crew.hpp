@@ -32,8 +32,9 @@ class Outlet {
 ///
 /// Threads   submit() and flush() by any thread.
 /// Locks     flush() never waits for mutex_: who holds it does the work of those who could not get it,
-///           so that a source is not put to sleep by the pump. mutex_ guards all members below it. No handle is dropped, no item emitted and no
-///           system call made while it is held: such things are collected in Acts and done after.
+///           so that a source is not put to sleep by the pump. mutex_ guards all members below it.
+///           While it is held no handle is dropped, no item emitted and nobody woken: such things are
+///           collected in Acts and done after. (Taking pages for a block is done under it.)
 class Crew : public Flushable {
  public:
   Crew(const NodeInfo& node, Pool& pool, Outlet& outlet);
@@ -50,6 +51,10 @@ class Crew : public Flushable {
   /// True when messages wait for a block, and no worker is at work that could bring one back:
   /// only somebody who gives up an item can help.
   bool starved() noexcept;
+  /// True when some worker is at work.
+  bool busy() noexcept;
+  /// After stop(): returns once no thread that was flushing this crew is still handing on what came of it.
+  void wait_quiet() const noexcept;
   const NodeInfo& node() const noexcept { return node_; }
   Pool& pool() noexcept { return pool_; }
 
@@ -129,6 +134,7 @@ class Crew : public Flushable {
   bool waits_for_block_ = false;
   bool refusal_told_ = false;
 
+  std::atomic<int> flushing_{0};   // threads in flush_if_asked()
   std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
 
   std::mutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only

@@ -70,8 +70,9 @@ class Launcher {
   void stop() noexcept;
   bool running() const noexcept { return static_cast<bool>(socket_); }
 
-  /// Asks for a worker; answered by Started or NotStarted. False when the server is gone.
-  [[nodiscard]] bool request(std::uint32_t slot, std::uint32_t incarnation) noexcept;
+  enum class Request { sent, full, gone };
+  /// Asks for a worker; answered by Started or NotStarted. Never waits. full: again after the next report.
+  [[nodiscard]] Request request(std::uint32_t slot, std::uint32_t incarnation) noexcept;
   /// The next report, if one has arrived.
   [[nodiscard]] std::optional<Report> receive();
 

@@ -54,6 +54,7 @@ class Handle;
 struct alignas(64) Lease {
   // Constant after construction.
   LeaseOwner* owner = nullptr;
+  const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to
   std::uint32_t index = 0;  // place in the owner's table, and of the block in its area
 
   // Constant from the first handle to the last.
@@ -134,13 +135,15 @@ inline void Lease::convert_to_user() noexcept {
 }
 
 inline void Lease::add_to_graph() noexcept {
-  const std::uint64_t before = references_.fetch_add(kGraph, std::memory_order_acq_rel);
-  if ((before >> 32) != 0) return;
-  if (root != this) {
-    root->add_to_graph();
-  } else {
-    owner->entered_graph();
+  if (root == this) {
+    if ((references_.fetch_add(kGraph, std::memory_order_acq_rel) >> 32) == 0) owner->entered_graph();
+    return;
   }
+  // The root first, and too much rather than too little: another thread that finds our graph part above zero
+  // counts on the root's.
+  root->add_to_graph();
+  const std::uint64_t before = references_.fetch_add(kGraph, std::memory_order_acq_rel);
+  if ((before >> 32) != 0) root->drop(Part::graph);
 }
 
 /// Keeps one item alive. Eight bytes; copying costs one atomic increment.

@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <future>
 #include <memory>
 #include <optional>
@@ -65,7 +66,7 @@ class Pump {
   Clock::time_point settle_late(Clock::time_point now);
   void replace_server();
   void start_another_server();
-  void ask_again(std::uint32_t slot);
+  void send_requests();
   ProcessCrew& crew_of(std::uint32_t slot);
   bool awaits_any() const noexcept;
 
@@ -77,6 +78,7 @@ class Pump {
   std::vector<WorkerPlan> plans_;
   std::vector<ProcessCrew*> crews_;
   std::vector<Slot> slots_;
+  std::deque<std::uint32_t> unsent_;  // slots whose request waits for room in the socket
   std::unique_ptr<Launcher> launcher_;
   Sleeper<> sleeper_;
   Linger linger_;
