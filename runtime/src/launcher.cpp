@@ -1,5 +1,6 @@
 #include <tandem/launcher.hpp>
 
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -83,6 +84,7 @@ class Server {
 
   // noexcept: an exception must never unwind into the copy of the host's stack below.
   [[noreturn]] void serve() noexcept {
+    pipe_action_ = signal(SIGPIPE, SIG_IGN);  // a worker that died before it was told must not end the server
     sigset_t child;
     sigemptyset(&child);
     sigaddset(&child, SIGCHLD);
@@ -108,26 +110,46 @@ class Server {
   void answer() {
     Message request;
     if (!receive_message(socket_, 0, request, nullptr)) _exit(0);  // the host is gone
+    // A worker waits for a byte until the host has been told of it. If this server ends before that, the
+    // worker sees the end of the pipe and ends too, without having touched its channel, which the next
+    // server's worker then finds new.
+    int told[2];
+    if (pipe2(told, O_CLOEXEC) != 0) {
+      report({MessageKind::not_started, request.slot, request.incarnation, errno});
+      return;
+    }
+    Descriptor wait_for_it{told[0]};
+    Descriptor tell_it{told[1]};
     const pid_t server = getpid();
     const pid_t pid = fork();
-    if (pid == 0) become_worker(server, request);
-    const int pidfd = pid > 0 ? open_pidfd(pid) : -1;
-    if (pidfd < 0) {
+    if (pid == 0) {
+      tell_it = Descriptor{};
+      become_worker(server, request, std::move(wait_for_it));
+    }
+    const Descriptor pidfd{pid > 0 ? open_pidfd(pid) : -1};
+    if (!pidfd) {
       const int error = errno;
       if (pid > 0) kill(pid, SIGKILL);  // reaped later; nobody was told of it
       report({MessageKind::not_started, request.slot, request.incarnation, error});
       return;
     }
     children_.push_back({pid, request.slot, request.incarnation});
-    report({MessageKind::started, request.slot, request.incarnation, pid}, pidfd);
-    close(pidfd);
+    report({MessageKind::started, request.slot, request.incarnation, pid}, pidfd.get());
+    [[maybe_unused]] const auto written = write(tell_it.get(), "", 1);  // fails if it is dead, which is known
   }
 
-  [[noreturn]] void become_worker(pid_t server, const Message& request) {
+  [[noreturn]] void become_worker(pid_t server, const Message& request, Descriptor wait_for_it) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server) _exit(1);  // it died before the line above
+    char byte = 0;
+    ssize_t got = 0;
+    while ((got = read(wait_for_it.get(), &byte, 1)) < 0 && errno == EINTR) {
+    }
+    if (got != 1) _exit(1);
+    wait_for_it = Descriptor{};
     close(socket_);
     close(signals_);
+    signal(SIGPIPE, pipe_action_);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -158,6 +180,7 @@ class Server {
 
   const int socket_;
   int signals_ = -1;
+  sighandler_t pipe_action_ = SIG_DFL;  // what the host had: default or ignored
   const std::function<void(std::uint32_t, std::uint32_t)>& worker_main_;
   std::vector<Child> children_;
 };

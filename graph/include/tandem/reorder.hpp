@@ -23,10 +23,10 @@ class Reorder {
       return;
     }
     Place* const place = place_of(number);
-    if (place == nullptr) {
+    // A second thing with this number follows the first, which may have been far away when it came.
+    const bool second = (place != nullptr && place->state == State::waiting) || far_.contains(number);
+    if (place == nullptr || second) {
       far_.emplace(number, std::move(thing));
-    } else if (place->state == State::waiting) {
-      far_.emplace(number, std::move(thing));  // a second thing with this number follows the first
     } else {
       place->thing = std::move(thing);
       place->state = State::waiting;
