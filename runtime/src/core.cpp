@@ -166,16 +166,14 @@ void Core::check_names() const {
   config_.check_node_names(names);
 }
 
+// Saturates: what does not fit into a number fits into no memory either.
 std::size_t Core::route_bytes() const {
+  constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
   std::size_t bytes = 0;
   for (const auto& node : nodes_) {
-    if (__builtin_add_overflow(bytes, node->layout.stride(), &bytes)) {
-      throw MemoryError(fmt::format("node '{}': {} is larger than any memory", node->name, what_of(*node)));
-    }
+    if (__builtin_add_overflow(bytes, node->layout.stride(), &bytes)) return kMost;
   }
-  if (__builtin_mul_overflow(bytes, std::max<std::size_t>(sources_.size(), 1), &bytes)) {
-    throw MemoryError("the outputs of all nodes together are larger than any memory");
-  }
+  if (__builtin_mul_overflow(bytes, std::max<std::size_t>(sources_.size(), 1), &bytes)) return kMost;
   return bytes;
 }
 
