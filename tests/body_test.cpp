@@ -67,9 +67,8 @@ TEST_P(Body, ReturnsItsOutputFromTheMessageAlone) {
 }
 
 TEST_P(Body, ReturnsItsOutputFromMessageAndContext) {
-  Line<Number> line{placed(GetParam(), {"work"}), CountTo{100}, [](const Number& in, Context& context) {
-                      return Number{in.value + context.sequence()};
-                    }};
+  Line<Number> line{placed(GetParam(), {"work"}), CountTo{100},
+                    [](const Number& in, Context& context) { return Number{in.value + context.sequence()}; }};
   for (const auto& item : line.stream) ASSERT_EQ(item->value, 2 * item.sequence());
 }
 
@@ -80,8 +79,9 @@ TEST_P(Body, FillsItsOutputFromTheMessageAlone) {
 }
 
 TEST_P(Body, FillsItsOutputFromMessageAndContext) {
-  Line<Number> line{placed(GetParam(), {"work"}), CountTo{100},
-                    [](const Number& in, Number& out, Context& context) { out.value = in.value + context.sequence(); }};
+  Line<Number> line{
+      placed(GetParam(), {"work"}), CountTo{100},
+      [](const Number& in, Number& out, Context& context) { out.value = in.value + context.sequence(); }};
   for (const auto& item : line.stream) ASSERT_EQ(item->value, 2 * item.sequence());
 }
 
@@ -177,13 +177,15 @@ TEST_P(Body, GetsMessagesAlignedTo32Bytes) { expect_aligned<32, 32>(GetParam());
 TEST_P(Body, GetsMessagesAlignedTo64Bytes) { expect_aligned<64, 64>(GetParam()); }
 
 TEST_P(Body, FillsArraysOfSeveralTypes) {
-  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{100},
-                    {array<std::uint8_t>("pixels", {3, 5, 2}), array<double>("sums", {4}), array<std::int64_t>("count", {})},
-                    [](const Number& in, Arrays& out) {
-                      for (auto& pixel : out.span<std::uint8_t>("pixels")) pixel = static_cast<std::uint8_t>(in.value);
-                      out.vector<double>("sums").setConstant(static_cast<double>(in.value) / 3);
-                      out.scalar<std::int64_t>("count") = -static_cast<std::int64_t>(in.value);
-                    }};
+  Line<Arrays> line{
+      placed(GetParam(), {"work"}),
+      CountTo{100},
+      {array<std::uint8_t>("pixels", {3, 5, 2}), array<double>("sums", {4}), array<std::int64_t>("count", {})},
+      [](const Number& in, Arrays& out) {
+        for (auto& pixel : out.span<std::uint8_t>("pixels")) pixel = static_cast<std::uint8_t>(in.value);
+        out.vector<double>("sums").setConstant(static_cast<double>(in.value) / 3);
+        out.scalar<std::int64_t>("count") = -static_cast<std::int64_t>(in.value);
+      }};
 
   std::uint64_t next = 0;
   for (const auto& item : line.stream) {
@@ -199,7 +201,8 @@ TEST_P(Body, FillsArraysOfSeveralTypes) {
 
 TEST_P(Body, FillsArraysLargerThanAPage) {
   constexpr std::size_t kElements = 100'000;
-  Line<Arrays> line{placed(GetParam(), {"work"}, {{"in_flight", "5"}}), CountTo{60},
+  Line<Arrays> line{placed(GetParam(), {"work"}, {{"in_flight", "5"}}),
+                    CountTo{60},
                     {array<std::uint64_t>("numbers", {kElements})},
                     [](const Number& in, Arrays& out) {
                       auto numbers = out.span<std::uint64_t>("numbers");
@@ -214,7 +217,8 @@ TEST_P(Body, FillsArraysLargerThanAPage) {
 }
 
 TEST_P(Body, MakesNoArraysWhenNoneAreDeclared) {
-  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{10}, std::vector<ArraySpec>{}, [](const Number&, Arrays&) {}};
+  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{10}, std::vector<ArraySpec>{},
+                    [](const Number&, Arrays&) {}};
   int items = 0;
   for (const auto& item : line.stream) {
     ASSERT_EQ(item->size(), 0U);

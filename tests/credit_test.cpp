@@ -58,7 +58,8 @@ TEST_P(Credits, LetTheConsumerHoldAllButOneForEver) {
 }
 
 TEST_P(Credits, AllHeldIsAnErrorThatSaysSo) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "4"}, {"hold_timeout", "50 ms"}}), CountTo{10}, same};
+  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "4"}, {"hold_timeout", "50 ms"}}), CountTo{10},
+                    same};
   std::vector<Item<Number>> held;
   for (int i = 0; i < 4; ++i) held.push_back(*line.stream.next());
 
@@ -68,7 +69,8 @@ TEST_P(Credits, AllHeldIsAnErrorThatSaysSo) {
 }
 
 TEST_P(Credits, GivenBackAfterTheErrorLetTheStreamGoOn) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "4"}, {"hold_timeout", "50 ms"}}), CountTo{10}, same};
+  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "4"}, {"hold_timeout", "50 ms"}}), CountTo{10},
+                    same};
   std::vector<Item<Number>> held;
   for (int i = 0; i < 4; ++i) held.push_back(*line.stream.next());
   EXPECT_THROW(line.stream.next(), Error);
@@ -90,7 +92,8 @@ TEST_P(Credits, HeldByAConsumerDoNotHideTheEnd) {
 }
 
 TEST_P(Credits, HeldToTheLastDoNotHideTheEnd) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "5"}, {"hold_timeout", "50 ms"}}), CountTo{5}, same};
+  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "5"}, {"hold_timeout", "50 ms"}}), CountTo{5},
+                    same};
   std::vector<Item<Number>> held;
   for (int i = 0; i < 5; ++i) held.push_back(*line.stream.next());
 
@@ -109,7 +112,8 @@ TEST_P(Credits, AndBlocksAreAllBackAtTheEnd) {
 }
 
 TEST_P(Credits, OfACopiedItemComeBackWithItsLastCopy) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "1"}, {"hold_timeout", "50 ms"}}), CountTo{2}, same};
+  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "1"}, {"hold_timeout", "50 ms"}}), CountTo{2},
+                    same};
   auto first = line.stream.next();
   auto copy = std::make_unique<Item<Number>>(*first);
   first.reset();
@@ -146,8 +150,8 @@ TEST_F(FreeCredits, ReachTheCommanderWhileAUserNodeCollectsItems) {
   std::uint64_t received = 0;
   while (received < 300) {
     auto item = stream.next_for(std::chrono::seconds{5});
-    EXPECT_TRUE(item) << "after " << received << " items nothing comes, with "
-                      << 64 - runtime.live_messages() << " credits free";
+    EXPECT_TRUE(item) << "after " << received << " items nothing comes, with " << 64 - runtime.live_messages()
+                      << " credits free";
     if (!item) break;
     ++received;
     if (kept.size() < 14) kept.push_back(std::move(*item));

@@ -181,7 +181,8 @@ TEST_P(Errors, PassLaterProducersUntouched) {
                                         return in;
                                       }};
   producer_node<Number, Number> second{graph, runtime, "second", [](const Number& in) {
-                                         if (in.value == 6 || in.value == 3) throw std::runtime_error("not by me");
+                                         if (in.value == 6 || in.value == 3)
+                                           throw std::runtime_error("not by me");
                                          return in;
                                        }};
   sequencer_node<Number> order{graph, runtime};
@@ -197,11 +198,10 @@ TEST_P(Errors, PassLaterProducersUntouched) {
       const auto item = stream.next();
       if (!item) break;
       told.push_back(std::to_string((*item)->value));
-    } catch (const ProducerError& error) {
-      told.push_back(error.node() + ": " + error.reason());
-    }
+    } catch (const ProducerError& error) { told.push_back(error.node() + ": " + error.reason()); }
   }
-  EXPECT_EQ(told, (std::vector<std::string>{"0", "1", "2", "first: three", "4", "5", "second: not by me", "7", "8", "9"}));
+  EXPECT_EQ(told, (std::vector<std::string>{"0", "1", "2", "first: three", "4", "5", "second: not by me", "7",
+                                            "8", "9"}));
   EXPECT_EQ(runtime.lent_blocks(), 0U);
 }
 

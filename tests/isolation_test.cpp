@@ -83,7 +83,8 @@ TEST_F(Isolation, TheMemoryOfARuntimeIsFreeAtItsEndThoughALaterOneGoesOn) {
 class ForkServerKilled : public PlacedTest {};
 
 TEST_P(ForkServerKilled, LosesNothing) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"node.work.attempts", "20"}}), CountTo{2000}, [](const Number& in) {
+  Line<Number> line{placed(GetParam(), {"work"}, {{"node.work.attempts", "20"}}), CountTo{2000},
+                    [](const Number& in) {
                       busy(20'000);
                       return in;
                     }};

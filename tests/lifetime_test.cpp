@@ -36,7 +36,8 @@ TEST_P(Lifetime, OfAnItemMayBeLongerThanOfGraphAndRuntime) {
 TEST_P(Lifetime, OfArraysMayBeLongerThanOfGraphAndRuntime) {
   std::optional<Item<Arrays>> kept;
   {
-    Line<Arrays> line{placed(GetParam(), {"work"}), CountForEver{}, {array<std::uint64_t>("numbers", {5000})}, fill};
+    Line<Arrays> line{
+        placed(GetParam(), {"work"}), CountForEver{}, {array<std::uint64_t>("numbers", {5000})}, fill};
     for (const auto& item : line.stream) {
       kept = item;
       if (item.sequence() == 50) break;
@@ -129,8 +130,9 @@ TEST_P(Lifetime, MayEndInAnyOrderOfNodesAndRuntime) {
     std::vector<Item<Number>> kept;
     for (int item = 0; item < 5 * (round % 4); ++item) kept.push_back(*stream->next());
 
-    std::vector<std::function<void()>> ends{[&] { runtime.reset(); }, [&] { numbers.reset(); }, [&] { work.reset(); },
-                                            [&] { order.reset(); },   [&] { stream.reset(); },  [&] { kept.clear(); }};
+    std::vector<std::function<void()>> ends{[&] { runtime.reset(); }, [&] { numbers.reset(); },
+                                            [&] { work.reset(); },    [&] { order.reset(); },
+                                            [&] { stream.reset(); },  [&] { kept.clear(); }};
     std::shuffle(ends.begin(), ends.end(), random);
     for (const auto& end : ends) end();
   }
@@ -178,7 +180,8 @@ TEST_P(Lifetime, OfTwoRuntimesMayOverlap) {
   Line<Number> one{placed(GetParam(), {"work"}), CountForEver{}, same};
   one.stream.next();
   {
-    Line<Number> other{placed(GetParam(), {"work"}), CountTo{200}, [](const Number& in) { return Number{in.value + 5}; }};
+    Line<Number> other{placed(GetParam(), {"work"}), CountTo{200},
+                       [](const Number& in) { return Number{in.value + 5}; }};
     std::uint64_t next = 0;
     for (const auto& item : other.stream) {
       ASSERT_EQ(item->value, next++ + 5);

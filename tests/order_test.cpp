@@ -52,7 +52,9 @@ TEST_P(Order, IsTheCommandersWithOneItemInFlight) {
 
 TEST_P(Order, IsTheCommandersWithAThousandItemsInFlight) {
   Line<Square> line{placed(GetParam(), {"work"}, {{"in_flight", "1000"}}), CountTo{20'000},
-                    [](const Number& in) { return Square{in.value, in.value * in.value}; }};
+                    [](const Number& in) {
+                      return Square{in.value, in.value * in.value};
+                    }};
 
   std::vector<std::uint64_t> sequences;
   for (const auto& item : line.stream) sequences.push_back(item->number);
@@ -97,8 +99,8 @@ class SlowWorker : public PlacedTest {};
 TEST_P(SlowWorker, DoesNotHoldUpTheOthers) {
   constexpr std::uint64_t kAll = 2000;
   Shared<Gate> gate;
-  Line<Number> line{placed(GetParam(), {"work"}, {{"deterministic", "false"}, {"in_flight", "32"}}), CountTo{kAll},
-                    [gate = gate.get()](const Number& in) {
+  Line<Number> line{placed(GetParam(), {"work"}, {{"deterministic", "false"}, {"in_flight", "32"}}),
+                    CountTo{kAll}, [gate = gate.get()](const Number& in) {
                       if (in.value == 500) gate->wait();
                       return in;
                     }};

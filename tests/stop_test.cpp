@@ -85,7 +85,8 @@ TEST_P(Stop, WakesACommanderThatWaitsForACredit) {
 
 TEST_P(Stop, DoesNotWaitForWorkersThatAreBusyAndLook) {
   Shared<Gate> busy_gate;
-  Line<Number> line{placed(GetParam(), {"work"}), CountForEver{}, [gate = busy_gate.get()](const Number& in, Context& context) {
+  Line<Number> line{placed(GetParam(), {"work"}), CountForEver{},
+                    [gate = busy_gate.get()](const Number& in, Context& context) {
                       gate->open();
                       while (!context.stopping()) busy(100);
                       return in;
@@ -159,8 +160,7 @@ TEST_P(Stop, RightAfterTheStartManyTimes) {
 TEST_P(Stop, WhileAStartIsUnderWay) {
   Line<Number> line{placed(GetParam(), {"work"}), CountForEver{}, same};
   std::thread stopper{[&] { line.runtime.stop(); }};
-  while (line.stream.next()) {
-  }
+  while (line.stream.next()) {}
   stopper.join();
   EXPECT_TRUE(line.stream.ended());
 }
@@ -194,13 +194,13 @@ TEST_P(StopOfThreads, ByABodyEndsTheStream) {
                     }};
   runtime = &line.runtime;
 
-  while (line.stream.next()) {
-  }
+  while (line.stream.next()) {}
 
   EXPECT_TRUE(line.stream.ended());
 }
 
-INSTANTIATE_TEST_SUITE_P(, StopOfThreads, testing::Values(Place{"thread", 1}, Place{"thread", 2}, Place{"thread", 8}),
+INSTANTIATE_TEST_SUITE_P(, StopOfThreads,
+                         testing::Values(Place{"thread", 1}, Place{"thread", 2}, Place{"thread", 8}),
                          place_name);
 
 class StopOfProcesses : public PlacedTest {};

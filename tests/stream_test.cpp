@@ -147,7 +147,8 @@ class StreamOfMessages : public TandemTest {};
 TEST_F(StreamOfMessages, NeedsNoProducer) {
   Runtime runtime{Config{}};
   flow::graph graph;
-  commander_node<std::string> words{graph, runtime, "words", [left = 3]() mutable -> std::optional<std::string> {
+  commander_node<std::string> words{graph, runtime, "words",
+                                    [left = 3]() mutable -> std::optional<std::string> {
                                       if (left == 0) return std::nullopt;
                                       return std::string(static_cast<std::size_t>(left--), 'x');
                                     }};

@@ -79,7 +79,8 @@ TEST_P(TbbNodes, AFunctionBetweenCommanderAndProducer) {
 }
 
 TEST_P(TbbNodes, AFunctionThatRejectsLosesNothing) {
-  flow::function_node<Item<Number>, Item<Number>, flow::rejecting> look{graph_, 1, [](const Item<Number>& item) {
+  flow::function_node<Item<Number>, Item<Number>, flow::rejecting> look{graph_, 1,
+                                                                        [](const Item<Number>& item) {
                                                                           busy(500);
                                                                           return item;
                                                                         }};
@@ -178,7 +179,8 @@ TEST_P(TbbNodes, AFilterBeforeTheProducerDoesNotStallTheOrder) {
 
 TEST_P(TbbNodes, ANodeOfTheUsersAsTheOnlyEnd) {
   std::atomic<std::uint64_t> sum{0};
-  flow::function_node<Item<Number>, flow::continue_msg> add{graph_, flow::unlimited, [&](const Item<Number>& item) {
+  flow::function_node<Item<Number>, flow::continue_msg> add{graph_, flow::unlimited,
+                                                            [&](const Item<Number>& item) {
                                                               sum += item->value;
                                                               return flow::continue_msg{};
                                                             }};
@@ -221,8 +223,8 @@ TEST_P(TbbJoin, BySequenceBringsTheTwoPathsOfAMessageTogether) {
                                      }};
   producer_node<Number, Number> right{graph, runtime, "right", plus_one};
   const auto sequence = [](const Item<Number>& item) { return item.sequence(); };
-  flow::join_node<std::tuple<Item<Number>, Item<Number>>, flow::key_matching<std::uint64_t>> join{graph, sequence,
-                                                                                                 sequence};
+  flow::join_node<std::tuple<Item<Number>, Item<Number>>, flow::key_matching<std::uint64_t>> join{
+      graph, sequence, sequence};
   std::atomic<std::uint64_t> pairs{0};
   std::atomic<std::uint64_t> wrong{0};
   flow::function_node<std::tuple<Item<Number>, Item<Number>>, Item<Number>> pair{

@@ -100,7 +100,8 @@ TEST_P(WorkerDeath, EachTimeIsAnErrorAfterAllAttempts) {
 }
 
 TEST_P(WorkerDeath, OfTheOnlyAttemptIsAnErrorAtOnce) {
-  Line<Number> line{config({{"node.work.attempts", "1"}}), CountTo{kAll}, [die = death().die](const Number& in) {
+  Line<Number> line{config({{"node.work.attempts", "1"}}), CountTo{kAll},
+                    [die = death().die](const Number& in) {
                       if (in.value == kDeadly) die();
                       return in;
                     }};
@@ -136,9 +137,10 @@ TEST_P(WorkerDeaths, AreLoggedWithNodeWorkerMessageAndAttempt) {
                     }};
   for (const auto& item : line.stream) ASSERT_TRUE(item.ok());
 
-  EXPECT_THAT(wait_log_line("message 4"),
-              testing::MatchesRegex("node 'work', worker [0-9] \\(pid [0-9]+\\): exited with status 3 on message 4, "
-                                    "attempt 1 of 3; trying again"));
+  EXPECT_THAT(
+      wait_log_line("message 4"),
+      testing::MatchesRegex("node 'work', worker [0-9] \\(pid [0-9]+\\): exited with status 3 on message 4, "
+                            "attempt 1 of 3; trying again"));
 }
 
 TEST_P(WorkerDeaths, WhileStartingOnceAreMadeGood) {
@@ -175,7 +177,10 @@ TEST_P(WorkerDeaths, OfALaterProducerDoTheEarlierOnesWorkNoSecondTime) {
   Runtime runtime{placed(GetParam(), {"first", "second"})};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{60}};
-  producer_node<Number, Arrays> first{graph, runtime, "first", {array<std::uint64_t>("numbers", {1000})},
+  producer_node<Number, Arrays> first{graph,
+                                      runtime,
+                                      "first",
+                                      {array<std::uint64_t>("numbers", {1000})},
                                       [calls = calls.get()](const Number& in, Arrays& out) {
                                         ++*calls;
                                         for (auto& one : out.span<std::uint64_t>("numbers")) one = in.value;
@@ -199,11 +204,12 @@ TEST_P(WorkerDeaths, OfALaterProducerDoTheEarlierOnesWorkNoSecondTime) {
 }
 
 TEST_P(WorkerDeaths, ByTheDeadlineNameIt) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"node.work.deadline", "40 ms"}, {"node.work.attempts", "2"}}),
-                    CountTo{20}, [](const Number& in) {
-                      while (in.value == 7) busy(1000);
-                      return in;
-                    }};
+  Line<Number> line{
+      placed(GetParam(), {"work"}, {{"node.work.deadline", "40 ms"}, {"node.work.attempts", "2"}}), CountTo{20},
+      [](const Number& in) {
+        while (in.value == 7) busy(1000);
+        return in;
+      }};
   const auto outcomes = line.take_all();
   ASSERT_EQ(outcomes.size(), 20U);
   ASSERT_TRUE(outcomes[7].failure);

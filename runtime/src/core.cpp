@@ -27,9 +27,8 @@ std::uint32_t ring_capacity(std::uint32_t blocks) {
 std::string what_of(const NodeInfo& node) {
   if (!node.output_is_arrays() || node.layout.arrays->specs().empty()) return "its output";
   const auto& specs = node.layout.arrays->specs();
-  const auto largest = std::max_element(specs.begin(), specs.end(), [](const auto& a, const auto& b) {
-    return a.bytes() < b.bytes();
-  });
+  const auto largest = std::max_element(specs.begin(), specs.end(),
+                                        [](const auto& a, const auto& b) { return a.bytes() < b.bytes(); });
   return fmt::format("output '{}'", largest->name);
 }
 
@@ -46,16 +45,15 @@ const Core*& Core::inside() noexcept {
 
 void Core::must_be_gathering() const {
   if (phase_.load(std::memory_order_acquire) != Phase::gathering) {
-    throw Error("the runtime has started already; make all nodes before the first next(), "
-                "activate() or start(), or use another Runtime");
+    throw Error(
+        "the runtime has started already; make all nodes before the first next(), "
+        "activate() or start(), or use another Runtime");
   }
 }
 
-Source& Core::add_source(std::string name,
-                         std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store) {
+Source& Core::add_source(std::string name, std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store) {
   must_be_gathering();
-  sources_.push_back({std::move(name),
-                      std::make_unique<Source>(static_cast<std::uint32_t>(sources_.size())),
+  sources_.push_back({std::move(name), std::make_unique<Source>(static_cast<std::uint32_t>(sources_.size())),
                       std::move(store)});
   return *sources_.back().source;
 }
@@ -131,11 +129,9 @@ void Core::start() {
     phase_.store(Phase::open, std::memory_order_release);
     open_members();
   } catch (const std::system_error& error) {
-    refuse(std::make_exception_ptr(Error(fmt::format(
-        "cannot start a thread: {}; raise the limit on processes (ulimit -u)", error.what()))));
-  } catch (...) {
-    refuse(std::current_exception());
-  }
+    refuse(std::make_exception_ptr(Error(
+        fmt::format("cannot start a thread: {}; raise the limit on processes (ulimit -u)", error.what()))));
+  } catch (...) { refuse(std::current_exception()); }
 }
 
 void Core::refuse(std::exception_ptr reason) {
@@ -181,10 +177,9 @@ std::uint32_t Core::choose_in_flight() const {
   const std::size_t each = route_bytes();
   const std::size_t machine = available_memory();
   const std::size_t budget = std::min(config_.memory.value_or(machine / 2), machine);
-  const std::string bound =
-      config_.memory && *config_.memory <= machine
-          ? fmt::format("memory = {}", describe_bytes(*config_.memory))
-          : fmt::format("the machine has {} available", describe_bytes(machine));
+  const std::string bound = config_.memory && *config_.memory <= machine
+                                ? fmt::format("memory = {}", describe_bytes(*config_.memory))
+                                : fmt::format("the machine has {} available", describe_bytes(machine));
   const std::size_t fits = each == 0 ? kMostInFlight : std::min<std::size_t>(budget / each, kMostInFlight);
   std::size_t workers = 0;
   for (const auto& node : nodes_) workers += static_cast<std::size_t>(node->config.workers);
@@ -202,8 +197,10 @@ std::uint32_t Core::choose_in_flight() const {
     throw MemoryError(fmt::format("{} for one item{}, but {}; make the output smaller or raise memory", who,
                                   others, bound));
   }
-  throw MemoryError(fmt::format("{} for each of {} items{}, {} in all, but {}; lower in_flight to {} or raise "
-                                "memory", who, wish, others, describe_bytes(each * wish), bound, fits));
+  throw MemoryError(
+      fmt::format("{} for each of {} items{}, {} in all, but {}; lower in_flight to {} or raise "
+                  "memory",
+                  who, wish, others, describe_bytes(each * wish), bound, fits));
 }
 
 void Core::plan() {
@@ -229,9 +226,10 @@ void Core::plan() {
 void Core::build() {
   const std::size_t control = nodes_.empty() ? segment_->size() : nodes_.front()->blocks_offset;
   if (const int error = segment_->back(0, control); error != 0) {
-    throw MemoryError(fmt::format("the system refused {} for {} worker channels: {}; lower workers "
-                                  "or in_flight, or free memory",
-                                  describe_bytes(control), slots_, std::strerror(error)));
+    throw MemoryError(
+        fmt::format("the system refused {} for {} worker channels: {}; lower workers "
+                    "or in_flight, or free memory",
+                    describe_bytes(control), slots_, std::strerror(error)));
   }
   page_ = new (segment_->base()) HostPage;
   if (slots_ > 0) pump_ = std::make_unique<Pump>(*segment_, *page_, config_.grace);
@@ -244,8 +242,10 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   Pool& pool = *pools_.back();
   if (node.config.placement == Placement::thread) {
     if (node.config.deadline) {
-      log_warning(fmt::format("node '{}': a deadline cannot be kept on threads, which nothing can "
-                              "end; it is kept with placement = \"process\"", node.name));
+      log_warning(
+          fmt::format("node '{}': a deadline cannot be kept on threads, which nothing can "
+                      "end; it is kept with placement = \"process\"",
+                      node.name));
     }
     auto crew = std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, stopping_);
     thread_crews_.push_back(crew.get());
@@ -278,8 +278,7 @@ void Core::begin() {
     for (const ProcessCrew* const crew : process_crews_) {
       for (std::uint32_t worker = 0; worker < crew->slots(); ++worker) {
         plans.push_back({&nodes_, nodes_[crew->node().index].get(), static_cast<int>(worker),
-                         channels_[plans.size()], segment_->base(), segment_->size(), page_,
-                         pump_->bell()});
+                         channels_[plans.size()], segment_->base(), segment_->size(), page_, pump_->bell()});
       }
     }
     // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may

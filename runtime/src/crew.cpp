@@ -154,20 +154,22 @@ std::unique_ptr<Failure> Crew::failure_of(const Lease& input) const {
 // The graph goes on with the blocks that it has; the refused one is never lent again.
 void Crew::do_without_block(Lease& lease, Acts& acts) {
   if (pool_.usable() == 1) {
-    fail(lease,
-         fmt::format("the system refused memory for its only block of {} ({}); free memory or lower the size of "
-                     "the outputs",
-                     describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())),
-         acts);
+    fail(
+        lease,
+        fmt::format("the system refused memory for its only block of {} ({}); free memory or lower the size of "
+                    "the outputs",
+                    describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())),
+        acts);
     return;
   }
   reclaim(lease, lease.attempt);
   pool_.withdraw(lease);
   if (std::exchange(refusal_told_, true)) return;
-  acts.log.push_back(fmt::format(
-      "node '{}': the system refused memory for one more block of {} ({}); going on with the blocks that it has, "
-      "and fewer items in flight",
-      node_.name, describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())));
+  acts.log.push_back(
+      fmt::format("node '{}': the system refused memory for one more block of {} ({}); going on with the "
+                  "blocks that it has, "
+                  "and fewer items in flight",
+                  node_.name, describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())));
 }
 
 void Crew::complete(Lease& lease, Acts& acts) {
@@ -184,8 +186,8 @@ void Crew::complete(Lease& lease, Acts& acts) {
 }
 
 void Crew::fail(Lease& lease, std::string reason, Acts& acts) {
-  lease.failure = std::make_unique<Failure>(
-      Failure{node_.name, lease.sequence, lease.worker, lease.attempt, std::move(reason)});
+  lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
+                                                    std::move(reason)});
   complete(lease, acts);
 }
 
@@ -210,8 +212,7 @@ void Crew::give_up(std::string reason, int worker, Acts& acts) {
 }
 
 void Crew::fail_pending(Acts& acts) {
-  while (given_up_ && next_job(acts) != nullptr) {
-  }
+  while (given_up_ && next_job(acts) != nullptr) {}
 }
 
 const void* Crew::payload_of_input(const Lease& lease) const noexcept {

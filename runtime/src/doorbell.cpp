@@ -38,14 +38,12 @@ EventBell::~EventBell() { close(descriptor_); }
 void EventBell::ring() const noexcept {
   const std::uint64_t one = 1;
   // EAGAIN means that the counter is full, which is as good as rung.
-  while (write(descriptor_, &one, sizeof one) < 0 && errno == EINTR) {
-  }
+  while (write(descriptor_, &one, sizeof one) < 0 && errno == EINTR) {}
 }
 
 void EventBell::clear() const noexcept {
   std::uint64_t count = 0;
-  while (read(descriptor_, &count, sizeof count) < 0 && errno == EINTR) {
-  }
+  while (read(descriptor_, &count, sizeof count) < 0 && errno == EINTR) {}
 }
 
 }  // namespace tandem

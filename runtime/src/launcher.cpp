@@ -64,8 +64,7 @@ bool receive_message(int socket, int flags, Message& message, Descriptor* attach
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   ssize_t got = 0;
-  while ((got = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
-  }
+  while ((got = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {}
   if (got != static_cast<ssize_t>(sizeof message)) return false;
   const cmsghdr* const part = CMSG_FIRSTHDR(&header);
   if (attached != nullptr && part != nullptr && part->cmsg_type == SCM_RIGHTS) {
@@ -143,8 +142,7 @@ class Server {
     if (getppid() != server) _exit(1);  // it died before the line above
     char byte = 0;
     ssize_t got = 0;
-    while ((got = read(wait_for_it.get(), &byte, 1)) < 0 && errno == EINTR) {
-    }
+    while ((got = read(wait_for_it.get(), &byte, 1)) < 0 && errno == EINTR) {}
     if (got != 1) _exit(1);
     wait_for_it = Descriptor{};
     close(socket_);
@@ -159,8 +157,7 @@ class Server {
 
   void reap() {
     signalfd_siginfo drained;
-    while (read(signals_, &drained, sizeof drained) > 0) {
-    }
+    while (read(signals_, &drained, sizeof drained) > 0) {}
     int status = 0;
     pid_t pid = 0;
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
@@ -246,7 +243,7 @@ void Launcher::start() {
     prctl(PR_SET_NAME, "tandem:forks");
     reset_signals();
     close(mine.get());
-    __fpurge(stdout);  // what another thread printed meanwhile is the host's to print
+    __fpurge(stdout);                 // what another thread printed meanwhile is the host's to print
     Segment::close_files_in_child();  // a file that stays open would keep its memory alive
     Server{its.get(), worker_main_}.serve();
   }
@@ -277,8 +274,7 @@ void Launcher::stop() noexcept {
   socket_ = Descriptor{};
   if (server_ < 0) return;
   send_pidfd_signal(pidfd_.get(), SIGKILL);
-  while (waitpid(server_, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  while (waitpid(server_, nullptr, 0) < 0 && errno == EINTR) {}
   server_ = -1;
   pidfd_ = Descriptor{};
 }
@@ -294,9 +290,7 @@ Launcher::Request Launcher::request(std::uint32_t slot, std::uint32_t incarnatio
 std::optional<Launcher::Report> Launcher::receive() {
   Message message;
   Descriptor attached;
-  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, &attached)) {
-    return std::nullopt;
-  }
+  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, &attached)) { return std::nullopt; }
   switch (message.kind) {
     case MessageKind::started:
       if (!attached) {  // this process had no descriptor left for it, so nobody could watch the worker
@@ -304,10 +298,8 @@ std::optional<Launcher::Report> Launcher::receive() {
         return NotStarted{message.slot, message.incarnation, EMFILE};
       }
       return Started{message.slot, message.incarnation, message.number, std::move(attached)};
-    case MessageKind::not_started:
-      return NotStarted{message.slot, message.incarnation, message.number};
-    default:
-      return Ended{message.slot, message.incarnation, message.number};
+    case MessageKind::not_started: return NotStarted{message.slot, message.incarnation, message.number};
+    default: return Ended{message.slot, message.incarnation, message.number};
   }
 }
 

@@ -72,9 +72,7 @@ void Pool::ended(Lease& lease) noexcept {
   lease.failure.reset();
   table_.put(lease);
   // WANT(lease)
-  if (wanted_.load(std::memory_order_seq_cst) && wanted_.exchange(false) && on_returned) {
-    on_returned();
-  }
+  if (wanted_.load(std::memory_order_seq_cst) && wanted_.exchange(false) && on_returned) { on_returned(); }
 }
 
 }  // namespace tandem

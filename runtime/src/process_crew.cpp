@@ -18,9 +18,9 @@ constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker 
 
 }  // namespace
 
-ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base,
-                         HostPage& page, std::vector<ChannelLayout> channels,
-                         std::uint32_t first_slot, Launch launch, Nudge nudge)
+ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
+                         std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch,
+                         Nudge nudge)
     : Crew{node, pool, outlet},
       base_{base},
       page_{page},
@@ -82,11 +82,12 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
     again = report.error != ECHILD && ++worker.failed_starts < node_.config.attempts && !ending_;
     if (!again) {
       const char* const what = report.error == ECHILD ? "there is no fork server" : std::strerror(report.error);
-      start_failed(worker,
-                   fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) or open files "
-                               "(ulimit -n)",
-                               what),
-                   acts);
+      start_failed(
+          worker,
+          fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) or open files "
+                      "(ulimit -n)",
+                      what),
+          acts);
     }
   }
   carry_out(acts);
@@ -209,8 +210,7 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
     ReplyToken reply;
     const std::uint64_t place = worker.replies.head();
     switch (worker.replies.take(reply)) {
-      case ReplyReader::Take::empty:
-        return;
+      case ReplyReader::Take::empty: return;
       case ReplyReader::Take::broken:
         condemn(worker, "the commit word of its reply ring holds nonsense");
         return;
@@ -223,8 +223,8 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
 
 void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
   if (reply.incarnation != worker.incarnation) {
-    condemn(worker, fmt::format("it replied for incarnation {} and is {}", reply.incarnation,
-                                worker.incarnation));
+    condemn(worker,
+            fmt::format("it replied for incarnation {} and is {}", reply.incarnation, worker.incarnation));
     return;
   }
   if (place == 0) {  // the first reply is about the start, and no other is
@@ -253,9 +253,8 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
       reply.sequence != lease.sequence) {
     condemn(worker, fmt::format("its reply names kind {}, block {}, generation {}, message {}; "
                                 "asked for was block {}, generation {}, message {}",
-                                static_cast<std::uint32_t>(reply.kind), reply.lease,
-                                reply.generation, reply.sequence, lease.index, lease.generation,
-                                lease.sequence));
+                                static_cast<std::uint32_t>(reply.kind), reply.lease, reply.generation,
+                                reply.sequence, lease.index, lease.generation, lease.sequence));
     return;
   }
   ++worker.answered;
@@ -273,8 +272,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   }
 }
 
-std::string ProcessCrew::text_of(const Worker& worker, const ReplyToken& reply,
-                                 std::uint64_t place) const {
+std::string ProcessCrew::text_of(const Worker& worker, const ReplyToken& reply, std::uint64_t place) const {
   char copy[ChannelLayout::kTextBytes];
   const std::size_t bytes = std::min<std::size_t>(reply.text_bytes, sizeof copy);
   std::memcpy(copy, worker.channel.text(base_, place), bytes);
@@ -300,8 +298,7 @@ void ProcessCrew::start_failed(Worker& worker, const std::string& reason, Acts& 
   }
 }
 
-void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause,
-                        bool counts) {
+void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts) {
   Worker& worker = workers_[slot - first_slot_];
   Acts acts;
   bool replace = false;
@@ -325,9 +322,8 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
       }
       const bool again = (!counts || lease.attempt < attempts) && !ending_;
       if (!ending_) {
-        acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker),
-                                       how, lease.sequence, lease.attempt, attempts,
-                                       again ? "; trying again" : ""));
+        acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker), how,
+                                       lease.sequence, lease.attempt, attempts, again ? "; trying again" : ""));
       }
       if (again) {
         put_back(lease, lease.attempt + (counts ? 1 : 0));
@@ -362,9 +358,9 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
       next = std::min(next, due);
       continue;
     }
-    worker.condemned = fmt::format(
-        "ran longer than its deadline of {} ms and was killed",
-        std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
+    worker.condemned =
+        fmt::format("ran longer than its deadline of {} ms and was killed",
+                    std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
     send_pidfd_signal(worker.pidfd.get(), SIGKILL);
   }
   return next;
@@ -395,8 +391,8 @@ void ProcessCrew::kill_all() noexcept {
 }
 
 std::uint32_t ProcessCrew::alive() const noexcept {
-  return static_cast<std::uint32_t>(std::count_if(
-      workers_.begin(), workers_.end(), [](const Worker& worker) { return bool{worker.pidfd}; }));
+  return static_cast<std::uint32_t>(std::count_if(workers_.begin(), workers_.end(),
+                                                  [](const Worker& worker) { return bool{worker.pidfd}; }));
 }
 
 std::vector<pid_t> ProcessCrew::pids() {

@@ -173,22 +173,14 @@ void Pump::watch(int descriptor, Event event, std::uint32_t slot) const {
 
 // Explicitly, before a descriptor is closed: a fork server may hold a copy of it, which would keep
 // it in the epoll set.
-void Pump::forget(int descriptor) const {
-  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, descriptor, nullptr);
-}
+void Pump::forget(int descriptor) const { epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, descriptor, nullptr); }
 
 void Pump::handle(std::uint64_t tag) {
   const auto slot = static_cast<std::uint32_t>(tag);
   switch (static_cast<Event>(tag >> 32)) {
-    case Event::bell:
-      bell_.clear();
-      return;
-    case Event::reports:
-      receive_reports();
-      return;
-    case Event::server:
-      replace_server();
-      return;
+    case Event::bell: bell_.clear(); return;
+    case Event::reports: receive_reports(); return;
+    case Event::server: replace_server(); return;
     case Event::worker:
       if (slots_[slot].gone) return;
       slots_[slot].gone = true;
@@ -213,9 +205,10 @@ void Pump::launch(std::uint32_t slot, std::uint32_t incarnation) {
 void Pump::send_requests() {
   while (!unsent_.empty()) {
     const std::uint32_t slot = unsent_.front();
-    const auto outcome = slots_[slot].awaited ? launcher_->request(slot, slots_[slot].incarnation)
-                                              : Launcher::Request::sent;
-    if (outcome == Launcher::Request::full || (outcome == Launcher::Request::gone && launcher_->running())) return;
+    const auto outcome =
+        slots_[slot].awaited ? launcher_->request(slot, slots_[slot].incarnation) : Launcher::Request::sent;
+    if (outcome == Launcher::Request::full || (outcome == Launcher::Request::gone && launcher_->running()))
+      return;
     unsent_.pop_front();
     if (outcome == Launcher::Request::sent) continue;
     slots_[slot].awaited = false;

@@ -32,9 +32,7 @@ std::terminate_handler previous_handler = nullptr;
   if (const std::exception_ptr uncaught = std::current_exception()) {
     try {
       std::rethrow_exception(uncaught);
-    } catch (const ProducerError& error) {
-      leave(error, 1);
-    } catch (const Error& error) {
+    } catch (const ProducerError& error) { leave(error, 1); } catch (const Error& error) {
       leave(error, 2);
     } catch (...) {
       // somebody else's affair

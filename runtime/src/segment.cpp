@@ -31,17 +31,19 @@ int make_file(std::size_t bytes) {
   int file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
   if (file < 0 && errno == EINVAL) file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) {
-    throw MemoryError(fmt::format("cannot create shared memory: {}; raise the limit on open files "
-                                  "(ulimit -n) if that is what ran out",
-                                  std::strerror(errno)));
+    throw MemoryError(
+        fmt::format("cannot create shared memory: {}; raise the limit on open files "
+                    "(ulimit -n) if that is what ran out",
+                    std::strerror(errno)));
   }
   if (ftruncate(file, static_cast<off_t>(bytes)) != 0 ||
       fcntl(file, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
     const int error = errno;
     close(file);
-    throw MemoryError(fmt::format("cannot size shared memory to {}: {}; lower in_flight or the size "
-                                  "of the outputs",
-                                  describe_bytes(bytes), std::strerror(error)));
+    throw MemoryError(
+        fmt::format("cannot size shared memory to {}: {}; lower in_flight or the size "
+                    "of the outputs",
+                    describe_bytes(bytes), std::strerror(error)));
   }
   return file;
 }
@@ -97,9 +99,10 @@ Segment::Segment(std::size_t bytes) : file_{make_file(round_up(bytes, page_bytes
     region_ = bip::mapped_region{*this, bip::read_write};
   } catch (const bip::interprocess_exception& error) {
     close(file_);
-    throw MemoryError(fmt::format("cannot map {} of shared memory: {}; lower in_flight or raise the "
-                                  "limit on address space (ulimit -v)",
-                                  describe_bytes(bytes), error.what()));
+    throw MemoryError(
+        fmt::format("cannot map {} of shared memory: {}; lower in_flight or raise the "
+                    "limit on address space (ulimit -v)",
+                    describe_bytes(bytes), error.what()));
   }
   set_inherited(false);
 }

@@ -8,9 +8,8 @@ namespace tandem {
 
 Source::~Source() = default;
 
-void Source::open(SourceListener& listener, std::shared_ptr<void> keep,
-                  std::unique_ptr<MessageStore> store, std::uint32_t in_flight,
-                  std::uint64_t all_sequencers) {
+void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::unique_ptr<MessageStore> store,
+                  std::uint32_t in_flight, std::uint64_t all_sequencers) {
   listener_ = &listener;
   keep_ = std::move(keep);
   store_ = std::move(store);
@@ -86,8 +85,7 @@ void Source::close() noexcept {
 
 bool Source::exhausted_by_user() const noexcept {
   const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 &&
-         live_part(state) >= limit_;
+  return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 && live_part(state) >= limit_;
 }
 
 // Takes `what` off the state, tells whom it concerns, and lets go of a closed source that fell to

@@ -45,17 +45,14 @@ void ThreadCrew::start_worker(std::uint32_t index) {
   try {
     worker.body = node_.make_body();
     worker.body->start(worker.context);
-  } catch (...) {
-    reason = "start: " + current_exception_text();
-  }
+  } catch (...) { reason = "start: " + current_exception_text(); }
   if (!reason.empty()) {
     Acts acts;
     {
       const Hold hold{*this};
       worker.state = State::failed;
-      const bool all_failed = std::all_of(workers_.begin(), workers_.end(), [](const Worker& one) {
-        return one.state == State::failed;
-      });
+      const bool all_failed = std::all_of(workers_.begin(), workers_.end(),
+                                          [](const Worker& one) { return one.state == State::failed; });
       if (all_failed) {
         take_inbox(acts);
         give_up(reason, static_cast<int>(index), acts);
@@ -161,8 +158,8 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
       worker.body->run(payload_of_input(lease), output, worker.context);
     }
   } catch (...) {
-    lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker,
-                                                      lease.attempt, current_exception_text()});
+    lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
+                                                      current_exception_text()});
   }
 }
 

@@ -77,8 +77,7 @@ void Worker::restrict_memory() const {
   // Failure of these calls costs protection, not correctness.
   madvise(plan_.base, plan_.segment_bytes, MADV_DONTFORK);
   mprotect(plan_.base, plan_.segment_bytes, PROT_READ);
-  mprotect(plan_.base + plan_.channel.reply_offset(), plan_.channel.reply_bytes(),
-           PROT_READ | PROT_WRITE);
+  mprotect(plan_.base + plan_.channel.reply_offset(), plan_.channel.reply_bytes(), PROT_READ | PROT_WRITE);
   mprotect(plan_.base + node_.blocks_offset, node_.blocks_bytes(), PROT_READ | PROT_WRITE);
 }
 
@@ -121,9 +120,7 @@ void Worker::work(const RequestToken& request) {
       body_->run(input, output, context_);
     }
     reply(ReplyKind::done, request, {});
-  } catch (...) {
-    reply(ReplyKind::failed, request, current_exception_text());
-  }
+  } catch (...) { reply(ReplyKind::failed, request, current_exception_text()); }
 }
 
 const void* Worker::find_input(const RequestToken& request, Arrays& arrays) const {
@@ -147,8 +144,7 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
   token.busy_nanoseconds = static_cast<std::uint64_t>((end - now_).count());
   now_ = end;
   if (!text.empty()) {
-    token.text_bytes =
-        static_cast<std::uint32_t>(std::min(text.size(), ChannelLayout::kTextBytes));
+    token.text_bytes = static_cast<std::uint32_t>(std::min(text.size(), ChannelLayout::kTextBytes));
     std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), text.data(), token.text_bytes);
   }
   replies_.push(token);
@@ -160,7 +156,7 @@ void Worker::ring_host() {
   if (!host_.must_ring()) return;
   const std::uint64_t one = 1;
   while (write(plan_.host_bell, &one, sizeof one) < 0) {
-    if (errno == EAGAIN) return;  // the counter is full, which is as good as rung
+    if (errno == EAGAIN) return;   // the counter is full, which is as good as rung
     if (errno != EINTR) _exit(1);  // a body closed it: only the end of this process still reaches the host
   }
 }

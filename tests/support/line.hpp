@@ -70,9 +70,7 @@ struct Line {
         const auto item = stream.next();
         if (!item) return all;
         all.push_back({item->sequence(), **item, std::nullopt});
-      } catch (const ProducerError& error) {
-        all.push_back({error.sequence(), std::nullopt, error.failure()});
-      }
+      } catch (const ProducerError& error) { all.push_back({error.sequence(), std::nullopt, error.failure()}); }
     }
   }
 
@@ -94,7 +92,8 @@ struct Line {
 /// Keeps a processor busy for about so many steps of arithmetic; the compiler cannot drop it.
 inline std::uint64_t busy(std::uint64_t steps) {
   std::uint64_t state = steps + 1;
-  for (std::uint64_t step = 0; step < steps; ++step) state = state * 6364136223846793005U + 1442695040888963407U;
+  for (std::uint64_t step = 0; step < steps; ++step)
+    state = state * 6364136223846793005U + 1442695040888963407U;
   asm volatile("" : "+r"(state));
   return state;
 }

@@ -40,8 +40,7 @@ std::vector<Process> all_processes() {
 }
 
 bool contains(const std::vector<Process>& processes, pid_t pid) {
-  return std::any_of(processes.begin(), processes.end(),
-                     [pid](const Process& one) { return one.pid == pid; });
+  return std::any_of(processes.begin(), processes.end(), [pid](const Process& one) { return one.pid == pid; });
 }
 
 // Sleeps until the process has ended or the time is over.
@@ -84,7 +83,8 @@ std::vector<Process> descendants_of(pid_t root) {
 
 std::vector<Process> descendants_named(const std::string& beginning) {
   std::vector<Process> named = descendants_of(getpid());
-  std::erase_if(named, [&](const Process& one) { return one.state == 'Z' || !one.name.starts_with(beginning); });
+  std::erase_if(named,
+                [&](const Process& one) { return one.state == 'Z' || !one.name.starts_with(beginning); });
   return named;
 }
 

@@ -87,7 +87,8 @@ std::vector<std::string> shared_mappings() {
   return mappings;
 }
 
-std::vector<std::string> difference(const std::vector<std::string>& now, const std::vector<std::string>& before) {
+std::vector<std::string> difference(const std::vector<std::string>& now,
+                                    const std::vector<std::string>& before) {
   std::vector<std::string> more;
   std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(more));
   return more;

@@ -82,22 +82,24 @@ pid_t start_host_program(const std::string& name, int standard_output);
 
 }  // namespace tandem::test
 
-#define HOST_PROGRAM(NAME)                                                        \
-  static int NAME##_host_program();                                               \
+#define HOST_PROGRAM(NAME)                                                                \
+  static int NAME##_host_program();                                                       \
   static const ::tandem::test::HostProgram NAME##_registered{#NAME, NAME##_host_program}; \
   static int NAME##_host_program()
 
 /// Instantiates a PlacedTest for threads and processes, 1, 2 and 8 workers.
-#define TANDEM_FOR_ALL_PLACES(SUITE)                                                                     \
-  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                                       \
-                           testing::Values(::tandem::test::Place{"thread", 1}, ::tandem::test::Place{"thread", 2},   \
-                                           ::tandem::test::Place{"thread", 8}, ::tandem::test::Place{"process", 1},  \
-                                           ::tandem::test::Place{"process", 2}, ::tandem::test::Place{"process", 8}), \
-                           ::tandem::test::place_name)
+#define TANDEM_FOR_ALL_PLACES(SUITE)                                                             \
+  INSTANTIATE_TEST_SUITE_P(                                                                      \
+      , SUITE,                                                                                   \
+      testing::Values(::tandem::test::Place{"thread", 1}, ::tandem::test::Place{"thread", 2},    \
+                      ::tandem::test::Place{"thread", 8}, ::tandem::test::Place{"process", 1},   \
+                      ::tandem::test::Place{"process", 2}, ::tandem::test::Place{"process", 8}), \
+      ::tandem::test::place_name)
 
 /// For what only worker processes can do.
-#define TANDEM_FOR_PROCESSES(SUITE)                                                                      \
-  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                                       \
-                           testing::Values(::tandem::test::Place{"process", 1}, ::tandem::test::Place{"process", 2},  \
-                                           ::tandem::test::Place{"process", 8}),                          \
+#define TANDEM_FOR_PROCESSES(SUITE)                                              \
+  INSTANTIATE_TEST_SUITE_P(, SUITE,                                              \
+                           testing::Values(::tandem::test::Place{"process", 1},  \
+                                           ::tandem::test::Place{"process", 2},  \
+                                           ::tandem::test::Place{"process", 8}), \
                            ::tandem::test::place_name)

@@ -36,7 +36,8 @@ concept CommanderBody =
 /// Lifetime  the destructor stops the runtime.
 template <class T>
 class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>>>, private Member {
-  static_assert(std::is_object_v<T> && !std::is_same_v<T, Arrays>, "a message is a value; Arrays come from producers");
+  static_assert(std::is_object_v<T> && !std::is_same_v<T, Arrays>,
+                "a message is a value; Arrays come from producers");
   using base_type = flow::composite_node<std::tuple<>, std::tuple<Item<T>>>;
 
  public:
@@ -139,9 +140,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       std::string problem;
       try {
         body_->start(context);
-      } catch (...) {
-        problem = "start: " + current_exception_text();
-      }
+      } catch (...) { problem = "start: " + current_exception_text(); }
       if (!problem.empty()) more = emit_failure(source_->wait_acquire(), std::move(problem));
     }
     // Each message goes out before the next call of the body, which may wait for as long as it likes.
@@ -163,9 +162,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       lease->payload = store_->make(lease->index, std::move(*message));
       output_.emit(Item<T>{Handle{lease, Part::graph}});
       return true;
-    } catch (...) {
-      problem = current_exception_text();
-    }
+    } catch (...) { problem = current_exception_text(); }
     return emit_failure(lease, std::move(problem));
   }
 

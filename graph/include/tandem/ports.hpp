@@ -45,7 +45,8 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
   void receive(Item<T> item) noexcept {
     if (!item) return;
     if (!core_.owns(*item.handle())) {  // its block and its number mean something else here
-      log_warning("an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
+      log_warning(
+          "an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
       return;
     }
     accept(std::move(item));
@@ -56,12 +57,14 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
   virtual void accept(Item<T> item) noexcept = 0;
 
   InputPort(flow::graph& graph, const Core& core)
-      : flow::function_node<Item<T>, flow::continue_msg, flow::lightweight>{
-            graph, flow::unlimited, [this](const Item<T>& item) noexcept {
-              // An item that a user put back counts as the graph's again.
-              receive(Item<T>{item.handle().for_graph()});
-              return flow::continue_msg{};
-            }},
+      : flow::function_node<Item<T>, flow::continue_msg, flow::lightweight>{graph, flow::unlimited,
+                                                                            [this](
+                                                                                const Item<T>& item) noexcept {
+                                                                              // An item that a user put back counts as the graph's again.
+                                                                              receive(Item<T>{
+                                                                                  item.handle().for_graph()});
+                                                                              return flow::continue_msg{};
+                                                                            }},
         core_{core} {}
 
  private:
@@ -72,8 +75,7 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
 template <class T>
 class OutputPort : public flow::sender<Item<T>> {
  public:
-  explicit OutputPort(flow::graph& graph)
-      : graph_{graph}, arena_{oneapi::tbb::task_arena::attach{}} {}
+  explicit OutputPort(flow::graph& graph) : graph_{graph}, arena_{oneapi::tbb::task_arena::attach{}} {}
   OutputPort(const OutputPort&) = delete;
   OutputPort& operator=(const OutputPort&) = delete;
   ~OutputPort() override { wait_idle(); }
@@ -146,7 +148,7 @@ class OutputPort : public flow::sender<Item<T>> {
   std::vector<InputPort<T>*> ours_;
   std::vector<std::unique_ptr<Edge<T>>> others_;
 
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;    // guards all below
   bool again_ = false;  // something was queued, or a node wants items again, since the task's last look
   bool scheduled_ = false;
   std::condition_variable idle_;

@@ -39,10 +39,13 @@ concept ProducerBody =
 /// Order     of completion; a sequencer_node restores the commander's.
 /// Lifetime  the destructor stops the runtime.
 template <class In, class Out>
-class producer_node
-    : public flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>, private Member, private Outlet {
-  static_assert(Transportable<In>, "a producer's input must be Arrays or trivially copyable: it may cross a process boundary");
-  static_assert(Transportable<Out>, "a producer's output must be Arrays or trivially copyable: it lives in shared memory");
+class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>,
+                      private Member,
+                      private Outlet {
+  static_assert(Transportable<In>,
+                "a producer's input must be Arrays or trivially copyable: it may cross a process boundary");
+  static_assert(Transportable<Out>,
+                "a producer's output must be Arrays or trivially copyable: it lives in shared memory");
   using base_type = flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>;
   static constexpr bool kArraysOut = std::is_same_v<Out, Arrays>;
 
@@ -57,8 +60,10 @@ class producer_node
   /// Errors    throws Error when two arrays share a name or one has none.
   template <class Body>
     requires(kArraysOut && ProducerBody<Body, In, Out>)
-  producer_node(flow::graph& graph, Runtime& runtime, std::string name, std::vector<ArraySpec> arrays, Body body)
-      : producer_node{graph, runtime, std::move(name), arrays_layout(std::move(arrays)), factory(std::move(body))} {}
+  producer_node(flow::graph& graph, Runtime& runtime, std::string name, std::vector<ArraySpec> arrays,
+                Body body)
+      : producer_node{graph, runtime, std::move(name), arrays_layout(std::move(arrays)),
+                      factory(std::move(body))} {}
 
   ~producer_node() {
     leave_run(*core_, *this, graph_);
@@ -110,9 +115,10 @@ class producer_node
 
   template <class UserBody>
   static Factory factory(UserBody body) {
-    static_assert(!kArraysOut || std::is_invocable_v<UserBody&, const In&, Out&, Context&> ||
-                      std::is_invocable_v<UserBody&, const In&, Out&>,
-                  "a producer of Arrays fills them: (const In&, Arrays& out) or (const In&, Arrays& out, Context&)");
+    static_assert(
+        !kArraysOut || std::is_invocable_v<UserBody&, const In&, Out&, Context&> ||
+            std::is_invocable_v<UserBody&, const In&, Out&>,
+        "a producer of Arrays fills them: (const In&, Arrays& out) or (const In&, Arrays& out, Context&)");
     return [prototype = std::make_shared<const UserBody>(std::move(body))] {
       return std::make_unique<BodyOf<UserBody>>(*prototype);
     };

@@ -97,7 +97,7 @@ class Reorder {
   static constexpr std::uint64_t kLargestRing = 1 << 16;
 
   std::uint64_t next_ = 0;
-  std::vector<Place> ring_;  // a power of two; numbers next_ to next_ + size - 1
+  std::vector<Place> ring_;                             // a power of two; numbers next_ to next_ + size - 1
   std::multimap<std::uint64_t, std::optional<T>> far_;  // nullopt: skipped
   std::vector<T> extra_;
 };

@@ -33,7 +33,9 @@ namespace tandem {
 /// Threads   any number of consumers; each item goes to one of them.
 /// Lifetime  the destructor stops the runtime.
 template <class T>
-class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<>>, private Member, private Flushable {
+class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<>>,
+                    private Member,
+                    private Flushable {
   using base_type = flow::composite_node<std::tuple<Item<T>>, std::tuple<>>;
 
  public:
@@ -43,9 +45,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     core_->add_member(*this);
   }
 
-  ~stream_node() {
-    leave_run(*core_, *this, graph_);
-  }
+  ~stream_node() { leave_run(*core_, *this, graph_); }
 
   /// The next item; nothing at the end. Starts the runtime at the first call. Waits.
   /// Errors    throws ProducerError in an item's place; Error when every item in flight has been in the

@@ -76,8 +76,7 @@ struct ChannelLayout {
   }
   std::size_t reply_offset() const noexcept { return offset + request_bytes(); }
   std::size_t reply_bytes() const noexcept {
-    return round_up(kCacheLine + ring_bytes(capacity) + capacity * kTextBytes,
-                    Segment::page_bytes());
+    return round_up(kCacheLine + ring_bytes(capacity) + capacity * kTextBytes, Segment::page_bytes());
   }
   std::size_t bytes() const noexcept { return request_bytes() + reply_bytes(); }
 
@@ -88,9 +87,7 @@ struct ChannelLayout {
   std::atomic<std::uint32_t>& sleep_word(std::byte* base) const noexcept {
     return *reinterpret_cast<std::atomic<std::uint32_t>*>(base + reply_offset());
   }
-  std::byte* reply_ring(std::byte* base) const noexcept {
-    return base + reply_offset() + kCacheLine;
-  }
+  std::byte* reply_ring(std::byte* base) const noexcept { return base + reply_offset() + kCacheLine; }
   /// The text that belongs to the reply at a place of the ring.
   std::byte* text(std::byte* base, std::uint64_t place) const noexcept {
     return reply_ring(base) + ring_bytes(capacity) + (place & (capacity - 1)) * kTextBytes;

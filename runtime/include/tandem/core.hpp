@@ -76,9 +76,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   /// (Subtasks that a body spawns in other threads are not known; stop() there waits for the body.)
   static const Core*& inside() noexcept;
 
-  bool is_gathering() const noexcept {
-    return phase_.load(std::memory_order_acquire) == Phase::gathering;
-  }
+  bool is_gathering() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::gathering; }
   bool is_open() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::open; }
   bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
   /// All sources have ended, and the graph is done with all messages.
@@ -115,10 +113,10 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
 
   void must_be_gathering() const;
   void check_names() const;
-  void plan();              // in-flight limit, places in the segment
+  void plan();  // in-flight limit, places in the segment
   std::size_t route_bytes() const;
   std::uint32_t choose_in_flight() const;
-  void build();             // segment, pools, crews
+  void build();  // segment, pools, crews
   void build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot);
   void open_sources();
   void begin();
@@ -128,8 +126,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
 
   const Config config_;
   std::atomic<Phase> phase_{Phase::gathering};
-  std::mutex life_mutex_;  // start() and stop(), one at a time
-  std::exception_ptr start_error_;  // what start() threw; it throws that again
+  std::mutex life_mutex_;                   // start() and stop(), one at a time
+  std::exception_ptr start_error_;          // what start() threw; it throws that again
   std::atomic<std::uint32_t> stopping_{0};  // for bodies on threads; processes have the host page
 
   // Constant once open.

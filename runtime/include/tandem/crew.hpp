@@ -134,7 +134,7 @@ class Crew : public Flushable {
   bool waits_for_block_ = false;
   bool refusal_told_ = false;
 
-  std::atomic<int> flushing_{0};   // threads in flush_if_asked()
+  std::atomic<int> flushing_{0};    // threads in flush_if_asked()
   std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
 
   std::mutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only

@@ -76,8 +76,8 @@ class Launcher {
   /// The next report, if one has arrived.
   [[nodiscard]] std::optional<Report> receive();
 
-  int socket() const noexcept { return socket_.get(); }        // readable when a report is there
-  int server_pidfd() const noexcept { return pidfd_.get(); }   // readable when the server is gone
+  int socket() const noexcept { return socket_.get(); }       // readable when a report is there
+  int server_pidfd() const noexcept { return pidfd_.get(); }  // readable when the server is gone
 
  private:
   pid_t fork_server();

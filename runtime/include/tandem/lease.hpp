@@ -55,18 +55,18 @@ struct alignas(64) Lease {
   // Constant after construction.
   LeaseOwner* owner = nullptr;
   const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to
-  std::uint32_t index = 0;  // place in the owner's table, and of the block in its area
+  std::uint32_t index = 0;    // place in the owner's table, and of the block in its area
 
   // Constant from the first handle to the last.
-  std::uint32_t generation = 0;    // counts the lends of this lease: tells a late reply from a true one
-  Lease* root = nullptr;           // the message's lease; the lease itself in a root
-  std::uint64_t sequence = 0;      // the message's place in its source's order
-  std::uint32_t source = 0;        // which source of the runtime made the message
-  int worker = -1;                 // who made the item
-  int attempt = 1;                 // how often its message had to be given out
-  void* payload = nullptr;         // a T in the message store or in a block, or &arrays
-  Arrays arrays;                   // used when the item is a set of arrays
-  std::uint32_t node = 0;          // the node that made it
+  std::uint32_t generation = 0;      // counts the lends of this lease: tells a late reply from a true one
+  Lease* root = nullptr;             // the message's lease; the lease itself in a root
+  std::uint64_t sequence = 0;        // the message's place in its source's order
+  std::uint32_t source = 0;          // which source of the runtime made the message
+  int worker = -1;                   // who made the item
+  int attempt = 1;                   // how often its message had to be given out
+  void* payload = nullptr;           // a T in the message store or in a block, or &arrays
+  Arrays arrays;                     // used when the item is a set of arrays
+  std::uint32_t node = 0;            // the node that made it
   std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
 
   // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
@@ -114,8 +114,7 @@ inline void Lease::drop(Part part) noexcept {
   const std::uint64_t known = part == Part::graph ? sequencers.load(std::memory_order_relaxed) : 0;
   // ENDED: acq_rel, so that the thread that takes the lease back sees all that the other holders
   // did with it. Weaker: a block could be lent again while its last reader still reads.
-  const std::uint64_t now =
-      references_.fetch_sub(unit(part), std::memory_order_acq_rel) - unit(part);
+  const std::uint64_t now = references_.fetch_sub(unit(part), std::memory_order_acq_rel) - unit(part);
   const bool part_gone = part == Part::graph ? (now >> 32) == 0 : (now & kUserMask) == 0;
   if (my_root == this) {
     if (part_gone && part == Part::graph) my_owner->left_graph(my_sequence, known);

@@ -50,8 +50,7 @@ class LeaseTable {
     lease.next = returned_.load(std::memory_order_relaxed);
     // RETURN(lease): release for the next holder; seq_cst for the second look, see take().
     while (!returned_.compare_exchange_weak(lease.next, &lease, std::memory_order_seq_cst,
-                                            std::memory_order_relaxed)) {
-    }
+                                            std::memory_order_relaxed)) {}
   }
 
   Lease& at(std::uint32_t index) noexcept { return leases_[index]; }

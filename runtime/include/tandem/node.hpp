@@ -28,7 +28,7 @@ struct NodeInfo {
   std::string name;
   std::uint32_t index = 0;
   NodeConfig config;
-  std::uint64_t random_key = 0;  // stream_key(seed, name)
+  std::uint64_t random_key = 0;   // stream_key(seed, name)
   std::size_t message_bytes = 0;  // of an input that a source makes; 0 when the input is Arrays
   BlockLayout layout;
   std::size_t blocks_offset = 0;

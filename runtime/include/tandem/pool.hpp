@@ -42,8 +42,7 @@ class Pool final : public LeaseOwner {
   enum class Backing { backed, refused };
 
   /// Lends from `count` blocks that begin at `offset` of the segment.
-  Pool(std::string node, Segment& segment, std::size_t offset, const BlockLayout& layout,
-       std::uint32_t count);
+  Pool(std::string node, Segment& segment, std::size_t offset, const BlockLayout& layout, std::uint32_t count);
 
   /// The lease used last, or null when all are lent: then on_returned runs at the next return.
   /// Its reference count, root and contents are the caller's to set.

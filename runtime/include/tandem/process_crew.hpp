@@ -27,9 +27,8 @@ class ProcessCrew final : public Crew {
   using Nudge = std::function<void()>;
 
   /// channels: one for each worker, whose memory has pages.
-  ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base,
-              HostPage& page, std::vector<ChannelLayout> channels, std::uint32_t first_slot,
-              Launch launch, Nudge nudge);
+  ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
+              std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch, Nudge nudge);
   ~ProcessCrew() override;
 
   std::uint32_t first_slot() const noexcept { return first_slot_; }
@@ -74,7 +73,7 @@ class ProcessCrew final : public Crew {
     ReplyReader replies;
     FutexBell bell;
     Ringer<> ringer;
-    std::vector<Lease*> asked;  // the ledger, by place in the request ring; null: asked to end
+    std::vector<Lease*> asked;   // the ledger, by place in the request ring; null: asked to end
     std::uint64_t answered = 0;  // requests before this place have their reply
     std::uint64_t service_nanoseconds = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
@@ -102,9 +101,7 @@ class ProcessCrew final : public Crew {
   void condemn(Worker& worker, std::string reason);
   std::string text_of(const Worker& worker, const ReplyToken& reply, std::uint64_t place) const;
   std::string name_of(const Worker& worker) const;
-  int index_of(const Worker& worker) const noexcept {
-    return static_cast<int>(&worker - workers_.data());
-  }
+  int index_of(const Worker& worker) const noexcept { return static_cast<int>(&worker - workers_.data()); }
 
   std::byte* const base_;
   HostPage& page_;

@@ -38,9 +38,7 @@ class RingWriter {
   RingWriter() = default;
   /// Makes a new ring in `memory`. capacity: a power of two.
   RingWriter(std::byte* memory, std::uint32_t capacity)
-      : commit_{new (memory) Atomic<std::uint64_t>{0}},
-        tokens_{memory + kCacheLine},
-        mask_{capacity - 1} {}
+      : commit_{new(memory) Atomic<std::uint64_t>{0}}, tokens_{memory + kCacheLine}, mask_{capacity - 1} {}
 
   /// Writes a token that the reader cannot see yet. The owner's credits keep it from overrunning.
   void push(const Token& token) noexcept {
@@ -99,9 +97,7 @@ class RingReader {
   }
 
   /// True when take() would find something (or something broken).
-  bool ready() const noexcept {
-    return head_ != seen_ || commit_->load(std::memory_order_acquire) != head_;
-  }
+  bool ready() const noexcept { return head_ != seen_ || commit_->load(std::memory_order_acquire) != head_; }
   /// How many tokens were taken.
   std::uint64_t head() const noexcept { return head_; }
   const Atomic<std::uint64_t>* commit() const noexcept { return commit_; }
