@@ -107,6 +107,7 @@ TEST_P(Credits, AndBlocksAreAllBackAtTheEnd) {
   Line<Number> line{placed(GetParam(), {"work"}), CountTo{1000}, same};
   for (const auto& item : line.stream) ASSERT_TRUE(item.ok());
 
+  line.runtime.stop();  // the pump or a task may just be letting go of the last item
   EXPECT_EQ(line.runtime.live_messages(), 0U);
   EXPECT_EQ(line.runtime.lent_blocks(), 0U);
 }

@@ -44,6 +44,7 @@ TEST_P(Errors, OfABodyComeInPlaceAndTheStreamGoesOn) {
                       return in;
                     }};
   expect_errors_at_sevens(line.take_all(), "no such patch", GetParam().workers);
+  line.runtime.stop();
   EXPECT_EQ(line.runtime.lent_blocks(), 0U);
 }
 
@@ -202,6 +203,7 @@ TEST_P(Errors, PassLaterProducersUntouched) {
   }
   EXPECT_EQ(told, (std::vector<std::string>{"0", "1", "2", "first: three", "4", "5", "second: not by me", "7",
                                             "8", "9"}));
+  runtime.stop();
   EXPECT_EQ(runtime.lent_blocks(), 0U);
 }
 
