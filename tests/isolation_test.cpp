@@ -97,6 +97,7 @@ TEST_P(ForkServerKilled, LosesNothing) {
     ++next;
   }
   EXPECT_EQ(next, 2000U);
+  line.runtime.stop();
   EXPECT_EQ(line.runtime.lent_blocks(), 0U);
 }
 
