@@ -1,5 +1,11 @@
 // Tandem's nodes beside oneTBB's own: functions, limits, joins, broadcasts and filters in between.
+#include <sched.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <tuple>
 #include <vector>
@@ -177,6 +183,42 @@ TEST_P(TbbNodes, AFilterBeforeTheProducerDoesNotStallTheOrder) {
   graph_.wait_for_all();
 }
 
+// numbers -> work -> look (throws at 500) -> order -> stream
+class ThrowingNode : public TbbNodes {
+ protected:
+  // Runs to the end of the stream; returns what next() or, when it polls, try_next() threw.
+  std::string run(std::size_t limit, bool poll) {
+    flow::function_node<Item<Number>, Item<Number>> look{graph_, limit,
+                                                         [](const Item<Number>& item) -> Item<Number> {
+                                                           if (item->value == 500)
+                                                             throw std::runtime_error{"no colour"};
+                                                           return item;
+                                                         }};
+    make_edge(numbers_, work_);
+    make_edge(work_, look);
+    make_edge(look, order_);
+    make_edge(order_, stream_);
+    const std::string text = thrown_text<Error>([&] {
+      for (;;) {
+        if (!(poll ? stream_.try_next() : stream_.next()) && (!poll || stream_.ended())) return;
+      }
+    });
+    runtime_.stop();
+    EXPECT_EQ(thrown_text<std::runtime_error>([&] { graph_.wait_for_all(); }), "no colour");
+    return text;
+  }
+};
+
+TEST_P(ThrowingNode, OneAtATimeEndsTheStreamWithAnError) {
+  EXPECT_THAT(run(flow::serial, false), testing::HasSubstr("the graph was cancelled"));
+}
+TEST_P(ThrowingNode, InParallelEndsTheStreamWithAnError) {
+  EXPECT_THAT(run(flow::unlimited, false), testing::HasSubstr("the graph was cancelled"));
+}
+TEST_P(ThrowingNode, EndsTheStreamOfOneThatPollsWithAnError) {
+  EXPECT_THAT(run(flow::serial, true), testing::HasSubstr("the graph was cancelled"));
+}
+
 TEST_P(TbbNodes, ANodeOfTheUsersAsTheOnlyEnd) {
   std::atomic<std::uint64_t> sum{0};
   flow::function_node<Item<Number>, flow::continue_msg> add{graph_, flow::unlimited,
@@ -208,6 +250,58 @@ TEST_P(TbbNodes, AnEdgeThatWasRemovedCarriesNothing) {
 }
 
 TANDEM_FOR_ALL_PLACES(TbbNodes);
+TANDEM_FOR_ALL_PLACES(ThrowingNode);
+
+// On one processor oneTBB has no thread to spare, and each graph that is made in a thread which did not use
+// oneTBB before has an arena of its own. Returns what is wrong with it, 0 when nothing is.
+int on_one_processor(const Place& place) {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 2;
+  int processor = 0;
+  while (!CPU_ISSET(processor, &allowed)) ++processor;
+  CPU_ZERO(&allowed);
+  CPU_SET(processor, &allowed);
+  if (sched_setaffinity(0, sizeof allowed, &allowed) != 0) return 3;
+
+  flow::graph graph;
+  Runtime runtime{placed(place, {"work"}, {{"in_flight", "40"}})};
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{1000}};
+  flow::function_node<Item<Number>, Item<Number>> before{graph, flow::serial,
+                                                         [](const Item<Number>& item) { return item; }};
+  producer_node<Number, Number> work{graph, runtime, "work", plus_one};
+  flow::function_node<Item<Number>, Item<Number>> after{graph, flow::unlimited,
+                                                        [](const Item<Number>& item) { return item; }};
+  sequencer_node<Number> order{graph, runtime};
+  stream_node<Number> stream{graph, runtime};
+  make_edge(numbers, before);
+  make_edge(before, work);
+  make_edge(work, after);
+  make_edge(after, order);
+  make_edge(order, stream);
+  std::uint64_t next = 0;
+  for (const auto& item : stream) {
+    if (item->value != ++next) return 4;
+  }
+  return next == 1000 ? 0 : 5;
+}
+HOST_PROGRAM(one_processor_threads) { return on_one_processor({"thread", 1}); }
+HOST_PROGRAM(one_processor_processes) { return on_one_processor({"process", 2}); }
+
+class OneProcessor : public TandemTest {
+ protected:
+  static int status_of(const char* program) {
+    const pid_t host = start_host_program(program, STDOUT_FILENO);
+    int status = 0;
+    waitpid(host, &status, 0);
+    return status;
+  }
+};
+TEST_F(OneProcessor, IsEnoughForNodesOfTheUsersBesideThreads) {
+  EXPECT_EQ(status_of("one_processor_threads"), 0);
+}
+TEST_F(OneProcessor, IsEnoughForNodesOfTheUsersBesideProcesses) {
+  EXPECT_EQ(status_of("one_processor_processes"), 0);
+}
 
 // numbers -> left  -> join by sequence -> pair (user's) -> sum
 //         -> right ->

@@ -7,18 +7,20 @@
 #include <vector>
 
 #include <oneapi/tbb/flow_graph.h>
-#include <oneapi/tbb/task_arena.h>
 
 #include <tandem/core.hpp>
 #include <tandem/edge.hpp>
+#include <tandem/graph_access.hpp>
 #include <tandem/item.hpp>
 #include <tandem/log.hpp>
 
 // How Tandem's nodes take part in a oneTBB graph. Between two of Tandem's nodes an item is handed on
 // by a plain call: nothing runs there that would be worth a task. To any other node it goes through an
-// Edge with its own queue, from a task in the graph's arena. So no item is lost when that node
-// rejects or reserves, no code of the user runs in Tandem's threads, and a put from outside the arena
-// always finds a thread (oneTBB: an enqueued task is sure of one, a spawned one is not).
+// Edge with its own queue, from a task that is enqueued in the graph's own arena. So no item is lost when
+// that node rejects or reserves, no code of the user runs in Tandem's threads, and the item finds a thread
+// also where oneTBB has none to spare (one processor): it brings one for an enqueued task, and that thread
+// does what was spawned in its arena, as the node's own tasks are, before it leaves. For a task that is put
+// from another arena it brings none.
 
 namespace tandem {
 
@@ -75,7 +77,7 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
 template <class T>
 class OutputPort : public flow::sender<Item<T>> {
  public:
-  explicit OutputPort(flow::graph& graph) : graph_{graph}, arena_{oneapi::tbb::task_arena::attach{}} {}
+  explicit OutputPort(flow::graph& graph) : graph_{graph} {}
   OutputPort(const OutputPort&) = delete;
   OutputPort& operator=(const OutputPort&) = delete;
   ~OutputPort() override { wait_idle(); }
@@ -123,7 +125,7 @@ class OutputPort : public flow::sender<Item<T>> {
       scheduled_ = true;
     }
     graph_.reserve_wait();
-    arena_.enqueue([this] { forward(); });
+    arena_of(graph_).enqueue([this] { forward(); });
   }
 
   // One task at a time, so that items leave in the order in which they came.
@@ -144,7 +146,6 @@ class OutputPort : public flow::sender<Item<T>> {
   }
 
   flow::graph& graph_;
-  oneapi::tbb::task_arena arena_;
   std::vector<InputPort<T>*> ours_;
   std::vector<std::unique_ptr<Edge<T>>> others_;
 

@@ -49,7 +49,9 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   /// The next item; nothing at the end. Starts the runtime at the first call. Waits.
   /// Errors    throws ProducerError in an item's place; Error when every item in flight has been in the
-  ///           consumer's hands for `hold_timeout` without one being given back; what Runtime::start() throws.
+  ///           consumer's hands for `hold_timeout` without one being given back, or when the graph was
+  ///           cancelled, as oneTBB does when the body of a node that is not Tandem's throws; what
+  ///           Runtime::start() throws.
   std::optional<Item<T>> next() { return wait_next(std::nullopt); }
 
   /// The next item if one is there. Never waits, but starts the runtime at the first call.
@@ -135,6 +137,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::optional<Item<T>> wait_next(std::optional<std::chrono::nanoseconds> timeout) {
     core_->start();
     std::optional<Item<T>> item = take_one();
+    if (!item && timeout && timeout->count() <= 0) check_graph();
     if (!item && (!timeout || timeout->count() > 0)) item = wait_one(timeout);
     if (!item) return item;
     if (const Failure* const failure = item->error()) throw ProducerError(*failure);
@@ -167,16 +170,19 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       linger();
       if (std::optional<Item<T>> item = take_one()) return item;
       const bool stuck = !timeout && watch.expired();  // without our lock: it looks into crews
-      // Woken by take(), by the end of a source, and by close(). The hold time-out, which has nobody to
-      // wake it, wakes by itself.
+      // Woken by take(), by the end of a source, and by close(). A graph that is cancelled and the hold
+      // time-out have nobody to wake us: we look now and then.
       std::unique_lock taking{taking_mutex_};
       std::unique_lock lock{mutex_};
       if (!queue_.empty() || next_taken_ != taken_.size()) continue;
       taking.unlock();  // under mutex_, nobody can take over anything
+      check_graph_locked();
       if (at_end() || Clock::now() >= end) return std::nullopt;
       if (stuck) throw Error(hold_text());
       ++sleepers_;
-      arrived_.wait_until(lock, std::min(end, Clock::now() + core_->config().hold_timeout));
+      const std::chrono::nanoseconds look{
+          std::min<std::chrono::nanoseconds>(core_->config().hold_timeout, std::chrono::seconds{1})};
+      arrived_.wait_until(lock, std::min(end, Clock::now() + look));
       --sleepers_;
     }
   }
@@ -213,6 +219,19 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
            " items in flight are held outside the graph, so no other can come; give some back before asking "
            "for the next, or raise in_flight (" +
            std::to_string(core_->in_flight()) + ")";
+  }
+
+  // Throws when what is missing will not come. Looked at before the end is: that comes too early then.
+  void check_graph_locked() const {  // under mutex_
+    if (closed_ || !is_cancelled(graph_)) return;
+    throw Error(
+        "stream: the graph was cancelled, and items in it are lost; either graph.cancel() was called, or the "
+        "body of a node that is not one of Tandem's threw an exception, which graph.wait_for_all() throws "
+        "again after Runtime::stop(); catch in that body what may be thrown, and let the item pass");
+  }
+  void check_graph() const {
+    const std::lock_guard lock{mutex_};
+    check_graph_locked();
   }
 
   void source_drained() noexcept override { wake_all(); }
