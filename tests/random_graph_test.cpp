@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "support/line.hpp"
+#include "support/sanitized.hpp"
 #include "support/tandem_test.hpp"
 
 namespace tandem::test {
@@ -39,12 +40,13 @@ struct Chain {
   std::vector<Stage> stages;
   std::uint64_t messages;
 };
+constexpr std::uint64_t kLongest = kSanitized ? 500 : 20'000;
 Chain random_chain(std::mt19937_64& random) {
   Chain chain;
   chain.messages = 30 + random() % 150;
   for (std::uint64_t left = 1 + random() % 4; left > 0; --left) {
     const std::size_t length = random() % 8 == 0   ? 0
-                               : random() % 3 == 0 ? 1 + random() % 20'000
+                               : random() % 3 == 0 ? 1 + random() % kLongest
                                                    : 1 + random() % 40;
     chain.stages.push_back({Stage::Makes{static_cast<int>(random() % 3)}, length, random(),
                             random() % 3 == 0 ? 20'000U : 200U});
@@ -173,11 +175,15 @@ Config random_places(const Chain& chain, std::mt19937_64& random, std::string& t
   return config_of(settings);
 }
 
-class RandomGraph : public TandemTest {};
+class RandomGraph : public TandemTest {
+ protected:
+  static constexpr int kGraphs = kSanitized ? 20 : 40;
+  static constexpr int kGraphsWithDeaths = kSanitized ? 8 : 15;
+};
 
 TEST_F(RandomGraph, GivesTheSameBitsWhereverItsProducersRun) {
   std::mt19937_64 random = random_generator();
-  for (int graph = 0; graph < 40; ++graph) {
+  for (int graph = 0; graph < kGraphs; ++graph) {
     const Chain chain = random_chain(random);
     const std::vector<std::uint64_t> wanted = Graph{chain, on_one_thread()}.run();
     ASSERT_EQ(wanted.size(), chain.messages);
@@ -195,7 +201,7 @@ TEST_F(RandomGraph, GivesTheSameBitsWhereverItsProducersRun) {
 
 TEST_F(RandomGraph, GivesTheSameBitsThoughWorkersAreKilled) {
   std::mt19937_64 random = random_generator();
-  for (int graph = 0; graph < 15; ++graph) {
+  for (int graph = 0; graph < kGraphsWithDeaths; ++graph) {
     const Chain chain = random_chain(random);
     const std::vector<std::uint64_t> wanted = Graph{chain, on_one_thread()}.run();
     std::string told;
