@@ -105,6 +105,7 @@ Lease* Crew::lend(Job& job) {
   lease->node = node_.index;
   lease->worker = -1;
   lease->attempt = job.attempt;
+  lease->alone = job.alone;
   lease->payload = nullptr;
   if (&input == input.root) {
     job.input.release();  // this reference to the root is the new item's from now on
@@ -162,7 +163,7 @@ void Crew::do_without_block(Lease& lease, Acts& acts) {
         acts);
     return;
   }
-  reclaim(lease, lease.attempt);
+  reclaim(lease, lease.attempt, lease.alone);
   pool_.withdraw(lease);
   if (std::exchange(refusal_told_, true)) return;
   acts.log.push_back(
@@ -191,18 +192,18 @@ void Crew::fail(Lease& lease, std::string reason, Acts& acts) {
   complete(lease, acts);
 }
 
-void Crew::put_back(Lease& lease, int attempt) {
-  reclaim(lease, attempt);
+void Crew::put_back(Lease& lease, int attempt, bool alone) {
+  reclaim(lease, attempt, alone);
   pool_.give_back(lease);
 }
 
-void Crew::reclaim(Lease& lease, int attempt) {
+void Crew::reclaim(Lease& lease, int attempt, bool alone) {
   Handle& input = inputs_[lease.index];
   if (input) {
     lease.root->drop(Part::graph);  // not the last one: the input holds the root too
-    pending_.push_front({std::move(input), attempt});
+    pending_.push_front({std::move(input), attempt, alone});
   } else {
-    pending_.push_front({Handle{lease.root, Part::graph}, attempt});
+    pending_.push_front({Handle{lease.root, Part::graph}, attempt, alone});
   }
 }
 

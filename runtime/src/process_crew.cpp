@@ -52,6 +52,8 @@ void ProcessCrew::launch(Worker& worker) {
     worker.ringer = Ringer<>{worker.channel.sleep_word(base_)};
     worker.answered = 0;
     worker.condemned.clear();
+    worker.lied = false;
+    worker.alone = false;
     worker.state = State::launching;
     ++worker.incarnation;
   }
@@ -94,11 +96,11 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   if (again) launch(worker);
 }
 
-ProcessCrew::Worker* ProcessCrew::choose() {
+ProcessCrew::Worker* ProcessCrew::choose(bool idle) {
   Worker* best = nullptr;
   for (Worker& worker : workers_) {
     if (worker.state != State::ready || !worker.condemned.empty()) continue;
-    if (worker.outstanding() >= worker.depth) continue;
+    if (worker.outstanding() >= (idle || worker.alone ? 1 : worker.depth)) continue;
     if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
   }
   return best;
@@ -106,7 +108,9 @@ ProcessCrew::Worker* ProcessCrew::choose() {
 
 void ProcessCrew::dispatch(Acts& acts) {
   if (ending_) return;
-  while (Worker* const worker = choose()) {
+  while (!pending_.empty()) {
+    Worker* const worker = choose(pending_.front().alone);
+    if (worker == nullptr) break;
     Lease* const lease = next_job(acts);
     if (lease == nullptr) break;
     ask(*worker, *lease);
@@ -136,6 +140,7 @@ void ProcessCrew::collect_sleepers(Acts& acts) {
 
 void ProcessCrew::ask(Worker& worker, Lease& lease) {
   lease.worker = index_of(worker);
+  worker.alone = lease.alone;
   RequestToken token;
   token.kind = RequestKind::work;
   token.lease = lease.index;
@@ -281,6 +286,7 @@ std::string ProcessCrew::text_of(const Worker& worker, const ReplyToken& reply, 
 
 void ProcessCrew::condemn(Worker& worker, std::string reason) {
   worker.condemned = "wrote nonsense and was killed: " + std::move(reason);
+  worker.lied = true;
   send_pidfd_signal(worker.pidfd.get(), SIGKILL);
 }
 
@@ -311,13 +317,20 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     const bool was_ready = worker.state == State::ready;
     worker.state = State::gone;
     const int attempts = node_.config.attempts;
+    // Nonsense may have been written over honest replies that the host had not read yet, so any of the messages
+    // may be to blame. None loses an attempt; each gets a worker to itself now, where the blame is plain.
+    const bool any_to_blame = worker.lied && worker.outstanding() > 1 && counts && !ending_;
+    if (any_to_blame) {
+      acts.log.push_back(fmt::format("{}: {} on one of {} messages; each is tried again alone", name_of(worker),
+                                     how, worker.outstanding()));
+    }
     // From the last to the first, so that they wait in their order again, in front of all others.
     const std::uint64_t mask = worker.channel.capacity - 1;
     for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
       if (worker.asked[place & mask] == nullptr) continue;  // the request to end
       Lease& lease = *worker.asked[place & mask];
-      if (place != worker.answered) {
-        put_back(lease, lease.attempt);  // it had not begun this one
+      if (place != worker.answered || any_to_blame) {
+        put_back(lease, lease.attempt, any_to_blame || lease.alone);
         continue;
       }
       const bool again = (!counts || lease.attempt < attempts) && !ending_;
@@ -326,7 +339,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
                                        lease.sequence, lease.attempt, attempts, again ? "; trying again" : ""));
       }
       if (again) {
-        put_back(lease, lease.attempt + (counts ? 1 : 0));
+        put_back(lease, lease.attempt + (counts ? 1 : 0), lease.alone);
       } else {
         fail(lease, how, acts);
       }

@@ -62,6 +62,7 @@ class Crew : public Flushable {
   struct Job {
     Handle input;
     int attempt = 1;
+    bool alone = false;  // its worker may have no other message meanwhile
   };
   /// What is to be done once the lock is released.
   struct Acts {
@@ -88,7 +89,7 @@ class Crew : public Flushable {
   void complete(Lease& lease, Acts& acts);
   void fail(Lease& lease, std::string reason, Acts& acts);
   /// Takes back what a lost worker was given. The message waits again, at the front.
-  void put_back(Lease& lease, int attempt);
+  void put_back(Lease& lease, int attempt, bool alone);
   /// No worker is left and none will come: every message fails with this reason.
   void give_up(std::string reason, int worker, Acts& acts);
   void fail_pending(Acts& acts);
@@ -127,7 +128,7 @@ class Crew : public Flushable {
   std::unique_ptr<Failure> failure_of(const Lease& input) const;
   void do_without_block(Lease& lease, Acts& acts);
   void flush_if_asked() noexcept;
-  void reclaim(Lease& lease, int attempt);
+  void reclaim(Lease& lease, int attempt, bool alone);
 
   std::vector<Handle> inputs_;  // by lease: the item it is made from, unless that is the message itself
   std::optional<Failure> given_up_;

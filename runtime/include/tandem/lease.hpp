@@ -64,6 +64,7 @@ struct alignas(64) Lease {
   std::uint32_t source = 0;          // which source of the runtime made the message
   int worker = -1;                   // who made the item
   int attempt = 1;                   // how often its message had to be given out
+  bool alone = false;                // its worker is given no other message meanwhile
   void* payload = nullptr;           // a T in the message store or in a block, or &arrays
   Arrays arrays;                     // used when the item is a set of arrays
   std::uint32_t node = 0;            // the node that made it

@@ -80,6 +80,8 @@ class ProcessCrew final : public Crew {
     int failed_starts = 0;
     Clock::time_point busy_since;
     std::string condemned;  // why the host killed it, if it did
+    bool lied = false;      // because of nonsense: any of the messages that it had may have written that
+    bool alone = false;     // the message that it was given last must be its only one
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
     bool running() const noexcept { return state == State::starting || state == State::ready; }
@@ -90,7 +92,7 @@ class ProcessCrew final : public Crew {
   bool anybody_busy() const noexcept override;
 
   void launch(Worker& worker);
-  Worker* choose();
+  Worker* choose(bool idle);
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   void ask_to_end(Worker& worker, Acts& acts);
