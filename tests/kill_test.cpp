@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -371,6 +372,59 @@ HOST_PROGRAM(no_items) {
   return 0;
 }
 
+// As after a change of the user or the group: the kernel forgets with whom the process ends.
+HOST_PROGRAM(forgetful_bodies) {
+  struct Forgets {
+    void start() { prctl(PR_SET_PDEATHSIG, 0); }
+    Number operator()(const Number& in) { return in; }
+  };
+  Line<Number> line{placed({"process", 2}, {"work"}), CountForEver{}, Forgets{}};
+  while (line.stream.next()) {
+    if (write(STDOUT_FILENO, "i", 1) != 1) return 1;
+  }
+  return 0;
+}
+// With a deadline, and one attempt: a message that loses it is an error.
+HOST_PROGRAM(items_in_time) {
+  Line<Number> line{
+      placed({"process", 2}, {"work"}, {{"node.work.deadline", "100 ms"}, {"node.work.attempts", "1"}}),
+      CountForEver{}, [](const Number& in) {
+        busy(100'000);
+        return in;
+      }};
+  while (line.stream.next()) {
+    if (write(STDOUT_FILENO, "i", 1) != 1) return 1;
+  }
+  return 0;
+}
+
+// A host that stands still for longer than a deadline: the workers had answered in time.
+TEST(StoppedHost, DoesNotBlameItsWorkers) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const pid_t host = start_host_program("items_in_time", ends[1]);
+  close(ends[1]);
+  const auto read_items = [&](int count) {
+    char letters[64];
+    for (int have = 0; have < count;) {
+      const ssize_t got = read(ends[0], letters, sizeof letters);
+      if (got <= 0) return false;
+      have += static_cast<int>(got);
+    }
+    return true;
+  };
+  for (int time = 0; time < 4; ++time) {
+    EXPECT_TRUE(read_items(100));
+    kill(host, SIGSTOP);
+    std::this_thread::sleep_for(250ms);  // what is tested is that time passes
+    kill(host, SIGCONT);
+  }
+  EXPECT_TRUE(read_items(20'000)) << "it ended by an error";
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
+  close(ends[0]);
+}
+
 class KilledHost : public TandemTest {
  protected:
   static constexpr int kGoneWithinMilliseconds = 10'000;
@@ -417,6 +471,10 @@ TEST_F(KilledHost, LeavesNoProcessWhileItStarts) {
   for (int run = 0; run < 40; ++run) {
     ASSERT_TRUE(all_gone_after("quick_items", 0, random() % 30'000'000)) << "run " << run;
   }
+}
+
+TEST_F(KilledHost, LeavesNoProcessThatForgotItsParent) {
+  for (int run = 0; run < 5; ++run) ASSERT_TRUE(all_gone_after("forgetful_bodies", 20, 0)) << "run " << run;
 }
 
 TEST_F(KilledHost, LeavesNoProcessWhoseBodyNeverEnds) {

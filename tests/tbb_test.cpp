@@ -1,5 +1,6 @@
 // Tandem's nodes beside oneTBB's own: functions, limits, joins, broadcasts and filters in between.
 #include <sched.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -236,6 +237,29 @@ TEST_P(TbbNodes, ANodeOfTheUsersAsTheOnlyEnd) {
   EXPECT_EQ(sum.load(), kAll * (kAll + 1) / 2);
 }
 
+TEST_P(TbbNodes, AnEdgeIntoANodeThatWaitsToPullMayBeRemoved) {
+  flow::limiter_node<Item<Number>> limiter{graph_, 1};
+  std::atomic<int> through{0};
+  flow::function_node<Item<Number>, flow::continue_msg> count{graph_, flow::unlimited,
+                                                              [&](const Item<Number>&) {
+                                                                ++through;
+                                                                return flow::continue_msg{};
+                                                              }};
+  make_edge(numbers_, work_);
+  make_edge(work_, order_);
+  make_edge(order_, limiter);
+  make_edge(limiter, count);
+  numbers_.activate();
+  while (through < 1 || runtime_.live_messages() < 40) std::this_thread::yield();
+  runtime_.stop();  // an edge may be removed while nothing flows
+
+  remove_edge(order_, limiter);
+  limiter.decrementer().try_put(flow::continue_msg{});
+  graph_.wait_for_all();
+
+  EXPECT_EQ(through.load(), 1);
+}
+
 TEST_P(TbbNodes, AnEdgeThatWasRemovedCarriesNothing) {
   stream_node<Number> second{graph_, runtime_};
   make_edge(numbers_, work_);
@@ -287,15 +311,37 @@ int on_one_processor(const Place& place) {
 HOST_PROGRAM(one_processor_threads) { return on_one_processor({"thread", 1}); }
 HOST_PROGRAM(one_processor_processes) { return on_one_processor({"process", 2}); }
 
-class OneProcessor : public TandemTest {
- protected:
-  static int status_of(const char* program) {
-    const pid_t host = start_host_program(program, STDOUT_FILENO);
-    int status = 0;
-    waitpid(host, &status, 0);
-    return status;
-  }
-};
+// The functions that a join or a sequencer of oneTBB's is given run while an item is put into it.
+HOST_PROGRAM(key_that_throws) {
+  Runtime runtime{config_of({})};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{1000}};
+  flow::sequencer_node<Item<Number>> order{graph, [](const Item<Number>& item) -> std::size_t {
+                                             if (item->value == 500) throw std::runtime_error{"no key"};
+                                             return item->value;
+                                           }};
+  stream_node<Number> stream{graph, runtime};
+  make_edge(numbers, order);
+  make_edge(order, stream);
+  while (stream.next()) {}
+  return 0;
+}
+
+int status_of(const char* program) {
+  const pid_t host = start_host_program(program, STDOUT_FILENO);
+  int status = 0;
+  waitpid(host, &status, 0);
+  return status;
+}
+
+class KeyFunction : public TandemTest {};
+TEST_F(KeyFunction, ThatThrowsEndsTheProgramAtOnce) {
+  const int status = status_of("key_that_throws");
+  EXPECT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(WTERMSIG(status), SIGABRT);
+}
+
+class OneProcessor : public TandemTest {};
 TEST_F(OneProcessor, IsEnoughForNodesOfTheUsersBesideThreads) {
   EXPECT_EQ(status_of("one_processor_threads"), 0);
 }

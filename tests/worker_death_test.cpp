@@ -9,6 +9,7 @@
 #include <exception>
 #include <ostream>
 #include <string>
+#include <thread>
 #include <tuple>
 
 #include <gmock/gmock.h>
@@ -216,6 +217,34 @@ TEST_P(WorkerDeaths, ByTheDeadlineNameIt) {
   EXPECT_EQ(outcomes[7].failure->attempt, 2);
   EXPECT_EQ(outcomes[7].failure->reason, "ran longer than its deadline of 40 ms and was killed");
   EXPECT_TRUE(outcomes[8].value);
+}
+
+// A body whose start() leaves something behind that ends the process while it has nothing to do.
+TEST_P(WorkerDeaths, WithoutAMessageAreNotMendedForEver) {
+  struct DiesIdle {
+    void start() {
+      std::thread{[] {
+        busy(300'000);
+        _exit(3);
+      }}.detach();
+    }
+    Number operator()(const Number& in) { return in; }
+  };
+  Gate given_up;
+  std::thread watcher{[&given_up] {
+    wait_log_line("is left out");
+    given_up.open();
+  }};
+  Line<Number> line{placed(GetParam(), {"work"}),
+                    [&given_up, next = std::uint64_t{0}]() mutable -> std::optional<Number> {
+                      given_up.wait();
+                      if (next == 3) return std::nullopt;
+                      return Number{next++};
+                    },
+                    DiesIdle{}};
+  const auto outcomes = line.take_all();
+  watcher.join();
+  EXPECT_EQ(outcomes.size(), 3U);
 }
 
 TANDEM_FOR_PROCESSES(WorkerDeaths);

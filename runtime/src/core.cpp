@@ -111,6 +111,7 @@ void Core::for_each_member(Call call) noexcept {
 }
 
 void Core::start() {
+  if (is_worker_process()) throw Error("a body in a worker process cannot take items out of the graph");
   // Without the lock where possible: stop() may hold it for as long as a commander takes to return.
   if (is_open()) return;
   if (is_closed()) {
@@ -259,7 +260,7 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
       [pump = pump_.get()](std::uint32_t which, std::uint32_t incarnation) {
         pump->launch(which, incarnation);
       },
-      [pump = pump_.get()] { pump->ring(); });
+      [pump = pump_.get()] { pump->ring(); }, [this] { ask_to_stop(); });
   slot += static_cast<std::uint32_t>(node.config.workers);
   pump_->add(*crew);
   process_crews_.push_back(crew.get());
@@ -290,15 +291,17 @@ void Core::begin() {
   for (ThreadCrew* const crew : thread_crews_) crew->start();
 }
 
+// Whoever waits for the end of the run, or destroys the runtime, does the rest.
+void Core::ask_to_stop() noexcept {
+  stopping_.store(1, std::memory_order_relaxed);
+  if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
+  for (SourceEntry& entry : sources_) entry.source->stop();
+  for_each_member([](Member& member) { member.close(); });
+}
+
 void Core::stop() noexcept {
-  if (inside() == this) {
-    // Only ask: whoever waits for this thread does the rest.
-    stopping_.store(1, std::memory_order_relaxed);
-    if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
-    for (SourceEntry& entry : sources_) entry.source->stop();
-    for_each_member([](Member& member) { member.close(); });
-    return;
-  }
+  if (is_worker_process()) return ask_host_to_stop();  // everything here is a copy of the host's
+  if (inside() == this) return ask_to_stop();
   const std::lock_guard lock{life_mutex_};
   if (phase_.load(std::memory_order_acquire) == Phase::closed) return;
   shut_down();
@@ -318,7 +321,17 @@ void Core::shut_down() noexcept {
     crew->stop();  // what a commander sent while it was ending
     crew->wait_quiet();
   }
+  drop_bodies();
   for (SourceEntry& entry : sources_) entry.source->close();
+}
+
+// Now, while what they refer to is still there, and not with the last item that somebody keeps.
+void Core::drop_bodies() noexcept {
+  const Core* const before = std::exchange(inside(), this);
+  for (ThreadCrew* const crew : thread_crews_) crew->drop_bodies();
+  for (const auto& node : nodes_) node->make_body = nullptr;
+  wanted_.clear();
+  inside() = before;
 }
 
 bool Core::drained() const noexcept {
@@ -326,10 +339,14 @@ bool Core::drained() const noexcept {
                      [](const SourceEntry& entry) { return entry.source->drained(); });
 }
 
+const NodeInfo* Core::starved_node() const noexcept {
+  const auto starved =
+      std::find_if(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->starved(); });
+  return starved == crews_.end() ? nullptr : &(*starved)->node();
+}
+
 bool Core::waits_for_user() const noexcept {
-  const bool starved =
-      std::any_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->starved(); });
-  if (starved) {
+  if (starved_node() != nullptr) {
     return std::none_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->busy(); });
   }
   bool any = false;

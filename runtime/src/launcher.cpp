@@ -14,6 +14,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <iostream>
+#include <streambuf>
 #include <string>
 #include <utility>
 #include <vector>
@@ -199,6 +201,19 @@ void reset_signals() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
 }
 
+// Forgets what is buffered for output. The standard keeps the three that do it for derived classes.
+void purge(std::streambuf& buffer) {
+  struct Access : std::streambuf {
+    static void forget(std::streambuf& of) {
+      const auto begin = &Access::pbase;
+      const auto end = &Access::epptr;
+      const auto set = &Access::setp;
+      (of.*set)((of.*begin)(), (of.*end)());
+    }
+  };
+  Access::forget(buffer);
+}
+
 std::string signal_name(int signal) {
   const char* name = sigabbrev_np(signal);
   return name != nullptr ? "SIG" + std::string{name} : "SIG?";
@@ -243,7 +258,8 @@ void Launcher::start() {
     prctl(PR_SET_NAME, "tandem:forks");
     reset_signals();
     close(mine.get());
-    __fpurge(stdout);                 // what another thread printed meanwhile is the host's to print
+    __fpurge(stdout);  // what another thread printed meanwhile is the host's to print
+    purge(*std::cout.rdbuf());
     Segment::close_files_in_child();  // a file that stays open would keep its memory alive
     Server{its.get(), worker_main_}.serve();
   }

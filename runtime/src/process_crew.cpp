@@ -14,23 +14,28 @@ namespace {
 
 // A worker is given as many messages ahead as it is likely to finish in this time.
 constexpr std::uint64_t kAheadNanoseconds = 100'000;
+// A worker that ends idle is replaced at once, but not for ever.
+constexpr int kMostBarren = 100;
 constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker says it was busy
 
 }  // namespace
 
 ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
                          std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch,
-                         Nudge nudge)
+                         Nudge nudge, Stop stop)
     : Crew{node, pool, outlet},
       base_{base},
       page_{page},
       first_slot_{first_slot},
       launch_{std::move(launch)},
       nudge_{std::move(nudge)},
+      stop_{std::move(stop)},
       workers_(channels.size()) {
   for (std::size_t index = 0; index < channels.size(); ++index) {
     workers_[index].channel = channels[index];
     workers_[index].asked.resize(channels[index].capacity);
+    // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
+    workers_[index].bell = FutexBell{channels[index].bell(base_)};
   }
 }
 
@@ -43,16 +48,18 @@ void ProcessCrew::start() {
 void ProcessCrew::launch(Worker& worker) {
   {
     const Hold hold{*this};
-    // New rings: no process maps this channel for writing now, and the next one begins at zero.
-    std::memset(base_ + worker.channel.offset, 0, 2 * kCacheLine);
+    // New rings: no process maps this channel for writing now, and the next one begins at zero. The bell, in the
+    // line before, goes on.
+    std::memset(worker.channel.request_ring(base_), 0, kCacheLine);
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
     worker.replies = ReplyReader{worker.channel.reply_ring(base_), worker.channel.capacity};
-    worker.bell = FutexBell{worker.channel.bell(base_)};
     worker.ringer = Ringer<>{worker.channel.sleep_word(base_)};
     worker.answered = 0;
     worker.condemned.clear();
     worker.lied = false;
+    worker.overdue = false;
+    worker.useful = false;
     worker.alone = false;
     worker.state = State::launching;
     ++worker.incarnation;
@@ -206,8 +213,10 @@ bool ProcessCrew::drain() {
       dispatch(acts);
     }
   }
-  if (any) carry_out(acts);
-  return any;
+  if (!any) return false;
+  carry_out(acts);
+  if (acts.stop) stop_();
+  return true;
 }
 
 void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
@@ -232,10 +241,10 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
             fmt::format("it replied for incarnation {} and is {}", reply.incarnation, worker.incarnation));
     return;
   }
+  if (reply.stop == 1) acts.stop = true;
   if (place == 0) {  // the first reply is about the start, and no other is
     if (reply.kind == ReplyKind::ready && worker.state == State::starting) {
       worker.state = State::ready;
-      worker.failed_starts = 0;
     } else if (reply.kind == ReplyKind::start_failed) {
       start_failed(worker, "start: " + text_of(worker, reply, place), acts);
     } else {
@@ -263,6 +272,9 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
     return;
   }
   ++worker.answered;
+  worker.useful = true;
+  worker.failed_starts = 0;
+  worker.barren = 0;
   const std::uint64_t busy = std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
   worker.service_nanoseconds =
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
@@ -312,9 +324,14 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     const Hold hold{*this};
     if (worker.incarnation != incarnation || !worker.running()) return;
     // What it committed before its end has happened.
-    if (worker.condemned.empty()) read_replies(worker, acts);
+    const std::uint64_t answered_before = worker.answered;
+    if (worker.condemned.empty() || worker.overdue) read_replies(worker, acts);
+    // It had answered after all when it was killed for its deadline: the message that it was at then was not late.
+    if (worker.overdue && worker.answered != answered_before) counts = false;
     const std::string how = worker.condemned.empty() ? cause : worker.condemned;
     const bool was_ready = worker.state == State::ready;
+    const bool was_idle = worker.outstanding() == 0;
+    if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);
     worker.state = State::gone;
     const int attempts = node_.config.attempts;
     // Nonsense may have been written over honest replies that the host had not read yet, so any of the messages
@@ -350,12 +367,19 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     if (!was_ready && counts && worker.failed_starts < attempts && ++worker.failed_starts >= attempts) {
       start_failed(worker, "start: " + how, acts);
     }
+    if (was_ready && was_idle && counts && !worker.useful && ++worker.barren >= kMostBarren) {
+      start_failed(worker,
+                   fmt::format("{} times in a row it ended without having been given a message: {}",
+                               kMostBarren, how),
+                   acts);
+    }
     if (worker.failed_starts >= attempts) worker.state = State::failed;
     replace = worker.state == State::gone && !ending_;
     take_inbox(acts);
     dispatch(acts);
   }
   carry_out(acts);
+  if (acts.stop) stop_();
   if (replace) launch(worker);
 }
 
@@ -371,9 +395,14 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
       next = std::min(next, due);
       continue;
     }
+    if (worker.replies.ready()) {  // it is this thread that is late
+      next = now;
+      continue;
+    }
     worker.condemned =
         fmt::format("ran longer than its deadline of {} ms and was killed",
                     std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
+    worker.overdue = true;
     send_pidfd_signal(worker.pidfd.get(), SIGKILL);
   }
   return next;

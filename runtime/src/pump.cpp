@@ -222,7 +222,14 @@ void Pump::receive_reports() {
       const std::uint32_t slot = one->slot;
       if (slots_[slot].incarnation != one->incarnation) continue;
       slots_[slot].awaited = false;
-      watch(one->pidfd.get(), Event::worker, slot);
+      try {
+        watch(one->pidfd.get(), Event::worker, slot);
+      } catch (const Error& error) {  // nobody would see its end
+        log_warning(error.what());
+        send_pidfd_signal(one->pidfd.get(), SIGKILL);
+        crew_of(slot).not_started({slot, one->incarnation, EAGAIN});
+        continue;
+      }
       if (killed_) send_pidfd_signal(one->pidfd.get(), SIGKILL);  // it came after the others were
       crew_of(slot).started(std::move(*one));
     } else if (const auto* const none = std::get_if<Launcher::NotStarted>(&*report)) {

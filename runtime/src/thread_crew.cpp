@@ -28,14 +28,24 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
 }
 
 void ThreadCrew::start() {
-  add_tasks(static_cast<std::uint32_t>(workers_.size()));
-  for (std::uint32_t index = 0; index < workers_.size(); ++index) {
-    spawn_([this, index] { start_worker(index); });
-  }
+  for (std::uint32_t index = 0; index < workers_.size(); ++index) spawn(&ThreadCrew::start_worker, index);
+}
+
+void ThreadCrew::spawn(void (ThreadCrew::*task)(std::uint32_t), std::uint32_t index) {
+  spawn_([this, task, index] {
+    if (!begin_task()) return;
+    (this->*task)(index);
+    task_done();
+  });
+}
+
+void ThreadCrew::drop_bodies() noexcept {
+  for (Worker& worker : workers_) worker.body.reset();
 }
 
 void ThreadCrew::wait_idle() {
   std::unique_lock lock{tasks_mutex_};
+  no_more_ = true;
   idle_.wait(lock, [this] { return tasks_ == 0; });
 }
 
@@ -71,16 +81,13 @@ void ThreadCrew::dispatch(Acts& acts) {
   for (std::uint32_t index = 0; waiting > 0 && index < workers_.size(); ++index) {
     if (workers_[index].state != State::idle) continue;
     workers_[index].state = State::busy;
-    add_tasks(1);
     acts.wake.push_back(index);
     --waiting;
   }
 }
 
 void ThreadCrew::wake(const Acts& acts) noexcept {
-  for (const std::uint32_t index : acts.wake) {
-    spawn_([this, index] { work(index); });
-  }
+  for (const std::uint32_t index : acts.wake) { spawn(&ThreadCrew::work, index); }
 }
 
 std::vector<Lease*> ThreadCrew::next_turn(Worker& worker, Acts& acts) {
@@ -126,7 +133,6 @@ void ThreadCrew::work(std::uint32_t index) {
     }
     carry_out(done);
   }
-  task_done();
 }
 
 bool ThreadCrew::anybody_busy() const noexcept {
@@ -134,9 +140,10 @@ bool ThreadCrew::anybody_busy() const noexcept {
                      [](const Worker& worker) { return worker.state == State::busy; });
 }
 
-void ThreadCrew::add_tasks(std::uint32_t count) {
+bool ThreadCrew::begin_task() {
   const std::lock_guard lock{tasks_mutex_};
-  tasks_ += count;
+  if (!no_more_) ++tasks_;
+  return !no_more_;
 }
 
 void ThreadCrew::task_done() {

@@ -1,12 +1,14 @@
 #include <tandem/worker.hpp>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -21,6 +23,10 @@ namespace tandem {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+// Of this process, once it is a worker. A body may ask from threads of its own.
+std::atomic<bool> worker_process{false};
+std::atomic<bool> stop_wanted{false};
 
 // exit() in a body must not run what the host registered for its own exit: its threads, which
 // those handlers may wait for, do not exist here. Handlers run last-registered first, so this one
@@ -83,6 +89,7 @@ void Worker::restrict_memory() const {
 
 bool Worker::start() {
   const RequestToken none{};
+  const pid_t server = getppid();
   try {
     body_ = node_.make_body();
     body_->start(context_);
@@ -90,6 +97,9 @@ bool Worker::start() {
     reply(ReplyKind::start_failed, none, current_exception_text());
     return false;
   }
+  // A start() that changes the user or the group makes the kernel forget with whom this process ends.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != server) _exit(1);
   reply(ReplyKind::ready, none, {});
   return true;
 }
@@ -141,6 +151,7 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
   token.lease = request.lease;
   token.generation = request.generation;
   token.sequence = request.sequence;
+  token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
   token.busy_nanoseconds = static_cast<std::uint64_t>((end - now_).count());
   now_ = end;
   if (!text.empty()) {
@@ -170,6 +181,7 @@ void Worker::wait_for_requests() {
 }
 
 void take_a_workers_place(const WorkerPlan& plan) {
+  worker_process.store(true, std::memory_order_relaxed);
   const std::string name = "tandem:" + plan.node->name + "#" + std::to_string(plan.worker);
   prctl(PR_SET_NAME, name.c_str());
   // The kernel's memory killer should take a worker before the host.
@@ -182,6 +194,9 @@ void take_a_workers_place(const WorkerPlan& plan) {
 }
 
 }  // namespace
+
+bool is_worker_process() noexcept { return worker_process.load(std::memory_order_relaxed); }
+void ask_host_to_stop() noexcept { stop_wanted.store(true, std::memory_order_relaxed); }
 
 void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {
   take_a_workers_place(plan);

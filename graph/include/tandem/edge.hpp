@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <utility>
@@ -36,7 +37,9 @@ class Edge final : public flow::sender<Item<T>> {
     queue_.push_back(item);
   }
   /// Hands on what the node accepts.
-  void push();
+  void push() noexcept;
+  /// The edge is being removed: the node must not pull any more.
+  void withdraw() { remove_predecessor(node_, static_cast<flow::sender<Item<T>>&>(*this)); }
 
   bool try_get(Item<T>& item) override {
     const std::lock_guard lock{mutex_};
@@ -84,6 +87,8 @@ class Edge final : public flow::sender<Item<T>> {
     return item;
   }
 
+  bool try_put(const Item<T>& item) noexcept;
+
   receiver_type& node_;
   const std::function<void()> schedule_;
 
@@ -93,8 +98,23 @@ class Edge final : public flow::sender<Item<T>> {
   bool reserved_ = false;  // the front is promised to the node
 };
 
+// The functions that the user gives to a key_matching join_node or to oneTBB's sequencer_node are called in here. When one
+// throws, oneTBB's node refers to what was on the stack: the program cannot go on, but it can say why.
 template <class T>
-void Edge<T>::push() {
+bool Edge<T>::try_put(const Item<T>& item) noexcept {
+  try {
+    return node_.try_put(item);
+  } catch (...) {
+    log_warning(
+        "a key function of a join_node or sequencer_node threw, which oneTBB does not survive; use "
+        "Item::sequence(), or ask Item::ok() before the value: " +
+        current_exception_text());
+    std::terminate();
+  }
+}
+
+template <class T>
+void Edge<T>::push() noexcept {
   for (;;) {
     Item<T> item;
     {
@@ -103,7 +123,7 @@ void Edge<T>::push() {
       item = std::move(queue_.front());
       queue_.pop_front();
     }
-    if (node_.try_put(item)) continue;
+    if (try_put(item)) continue;
     {
       const std::lock_guard lock{mutex_};
       queue_.push_front(std::move(item));

@@ -109,7 +109,12 @@ class OutputPort : public flow::sender<Item<T>> {
 
   bool remove_successor(successor_type& node) override {
     if (auto* const port = dynamic_cast<InputPort<T>*>(&node)) return std::erase(ours_, port) > 0;
-    return std::erase_if(others_, [&](const auto& edge) { return &edge->node() == &node; }) > 0;
+    wait_idle();
+    return std::erase_if(others_, [&](const auto& edge) {
+             if (&edge->node() != &node) return false;
+             edge->withdraw();
+             return true;
+           }) > 0;
   }
 
   void put_outside(const Item<T>& item) noexcept {

@@ -158,9 +158,12 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
     if (config.placement == Placement::thread) {
       extra_ = std::make_unique<ExtraThreads>(config.workers);
       arena_ = std::make_unique<oneapi::tbb::task_arena>(config.workers, 0U);
-      node.spawn = [arena = arena_.get(), core = core_.get()](std::function<void()> task) {
-        arena->enqueue([core, task = std::move(task)] {
-          const Core* const before = std::exchange(Core::inside(), core);
+      // weak: a task that found no thread before the end of the run may come when the core is gone.
+      node.spawn = [arena = arena_.get(), weak = std::weak_ptr{core_}](std::function<void()> task) {
+        arena->enqueue([weak, task = std::move(task)] {
+          const std::shared_ptr<Core> core = weak.lock();
+          if (!core) return;
+          const Core* const before = std::exchange(Core::inside(), core.get());
           task();
           Core::inside() = before;
         });

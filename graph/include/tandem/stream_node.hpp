@@ -215,6 +215,14 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   }
 
   std::string hold_text() const {
+    if (const NodeInfo* const node = core_->starved_node()) {
+      return "stream: node '" + node->name +
+             "' has no free block for the next item: all are in items that are held "
+             "outside the graph, or that wait in a sequencer for the order; give items back before asking for "
+             "the "
+             "next, or raise in_flight (" +
+             std::to_string(core_->in_flight()) + ")";
+    }
     return "stream: all " + std::to_string(core_->live_messages()) +
            " items in flight are held outside the graph, so no other can come; give some back before asking "
            "for the next, or raise in_flight (" +

@@ -83,6 +83,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   bool drained() const noexcept;
   /// Nothing can move until somebody gives up an item that was handed out.
   bool waits_for_user() const noexcept;
+  /// A node whose messages wait for a block while none of its workers could bring one back; null: none.
+  const NodeInfo* starved_node() const noexcept;
   std::uint32_t in_flight() const noexcept { return in_flight_; }
   /// Messages that exist now, over all sources.
   std::uint64_t live_messages() const noexcept;
@@ -121,8 +123,10 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   void open_sources();
   void begin();
   void open_members();
+  void ask_to_stop() noexcept;
   [[noreturn]] void refuse(std::exception_ptr reason);
   void shut_down() noexcept;
+  void drop_bodies() noexcept;
 
   const Config config_;
   std::atomic<Phase> phase_{Phase::gathering};
@@ -133,7 +137,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   // Constant once open.
   std::vector<SourceEntry> sources_;
   NodeTable nodes_;
-  std::vector<NewNode> wanted_;  // by node, until the crews are built
+  std::vector<NewNode> wanted_;  // by node
   std::uint64_t sequencers_ = 0;
   std::uint32_t in_flight_ = 0;
   std::uint32_t slots_ = 0;

@@ -70,6 +70,7 @@ class Crew : public Flushable {
     std::vector<Handle> drop;
     std::vector<std::uint32_t> wake;  // workers that must be told, by index within the crew
     std::vector<std::string> log;
+    bool stop = false;  // a body asked for the end of the run
   };
 
   /// Gives pending messages to workers that can take them. Under the lock.

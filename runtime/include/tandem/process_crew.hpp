@@ -25,10 +25,13 @@ class ProcessCrew final : public Crew {
   /// Asks the launcher for a new incarnation of a slot; called without locks, by the pump's thread.
   using Launch = std::function<void(std::uint32_t slot, std::uint32_t incarnation)>;
   using Nudge = std::function<void()>;
+  /// A body in a worker has called Runtime::stop(). Called without locks, by the pump's thread.
+  using Stop = std::function<void()>;
 
   /// channels: one for each worker, whose memory has pages.
   ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
-              std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch, Nudge nudge);
+              std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch, Nudge nudge,
+              Stop stop);
   ~ProcessCrew() override;
 
   std::uint32_t first_slot() const noexcept { return first_slot_; }
@@ -81,6 +84,9 @@ class ProcessCrew final : public Crew {
     Clock::time_point busy_since;
     std::string condemned;  // why the host killed it, if it did
     bool lied = false;      // because of nonsense: any of the messages that it had may have written that
+    bool overdue = false;   // because of the deadline
+    bool useful = false;    // this incarnation has answered a message
+    int barren = 0;         // incarnations one after the other that ended idle, and had not answered any
     bool alone = false;     // the message that it was given last must be its only one
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
@@ -110,6 +116,7 @@ class ProcessCrew final : public Crew {
   const std::uint32_t first_slot_;
   const Launch launch_;
   const Nudge nudge_;
+  const Stop stop_;
 
   // Guarded by mutex_, but for pid, pidfd and incarnation, which only the pump's thread writes and
   // may read without it.

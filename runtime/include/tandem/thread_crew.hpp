@@ -12,7 +12,8 @@
 namespace tandem {
 
 /// Runs a task on some thread, soon; who brings the threads is the caller's affair (in a flow
-/// graph, oneTBB). Must not run it in the calling thread.
+/// graph, oneTBB). Must not run it in the calling thread. A task that comes late, after stop(), is kept
+/// from a crew that is gone by the caller.
 using Spawn = std::function<void(std::function<void()> task)>;
 
 /// Workers as tasks in this process. A worker is one instance of the body; at most one task runs it
@@ -24,9 +25,12 @@ class ThreadCrew final : public Crew {
 
   /// Starts every worker's body, in tasks of their own.
   void start();
-  /// After stop(): returns when no task is left. Waits for bodies that are at work; nothing can
-  /// end them but their own return.
+  /// After stop(): returns when no task is at work, and none will be: those that have not begun do nothing,
+  /// since the thread that waits here may be the one that they need. Waits for bodies that are at
+  /// work; nothing can end them but their own return.
   void wait_idle();
+  /// After wait_idle().
+  void drop_bodies() noexcept;
 
  private:
   enum class State : std::uint8_t { idle, busy, failed };
@@ -46,7 +50,8 @@ class ThreadCrew final : public Crew {
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn.
   std::vector<Lease*> next_turn(Worker& worker, Acts& acts);
   void perform(std::uint32_t index, Lease& lease);
-  void add_tasks(std::uint32_t count);
+  void spawn(void (ThreadCrew::*task)(std::uint32_t), std::uint32_t index);
+  bool begin_task();
   void task_done();
 
   const Spawn spawn_;
@@ -54,7 +59,8 @@ class ThreadCrew final : public Crew {
 
   // Of its own lock, the last that a task ever touches: after it, the crew may be gone.
   std::mutex tasks_mutex_;
-  std::uint32_t tasks_ = 0;
+  std::uint32_t tasks_ = 0;  // at work
+  bool no_more_ = false;
   std::condition_variable idle_;
 };
 

@@ -21,6 +21,11 @@ struct WorkerPlan {
   int host_bell = -1;  // eventfd of the host's pump
 };
 
+/// Whether this process is a worker.
+bool is_worker_process() noexcept;
+/// In a worker: what it replies next asks the host to stop the run.
+void ask_host_to_stop() noexcept;
+
 /// A worker process's whole life after the fork: start(), then messages until the host says stop.
 /// Never returns; leaves by _exit, so that nothing of the host's state is torn down twice.
 [[noreturn]] void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept;
