@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 
 #include <tandem/log.hpp>
+#include <tandem/worker.hpp>
 
 namespace tandem {
 namespace {

@@ -8,6 +8,7 @@
 
 #include <oneapi/tbb/flow_graph.h>
 
+#include <tandem/error.hpp>
 #include <tandem/item.hpp>
 #include <tandem/log.hpp>
 
