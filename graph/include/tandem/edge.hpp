@@ -8,9 +8,9 @@
 
 #include <oneapi/tbb/flow_graph.h>
 
-#include <tandem/error.hpp>
 #include <tandem/item.hpp>
 #include <tandem/log.hpp>
+#include <tandem/node.hpp>
 
 namespace tandem {
 
