@@ -9,6 +9,7 @@
 #include <string>
 #include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "support/line.hpp"
@@ -216,6 +217,31 @@ TEST_P(ThrowingNode, OneAtATimeEndsTheStreamWithAnError) {
 TEST_P(ThrowingNode, InParallelEndsTheStreamWithAnError) {
   EXPECT_THAT(run(flow::unlimited, false), testing::HasSubstr("the graph was cancelled"));
 }
+// numbers -> look (throws at 500), and nothing that anybody takes items from
+template <class Commander>
+void expect_wait_for_all_to_throw(const Config& config, Commander commander, std::size_t limit) {
+  Runtime runtime{config};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", std::move(commander)};
+  producer_node<Number, Number> work{graph, runtime, "work", plus_one};
+  flow::function_node<Item<Number>, flow::continue_msg> look{graph, limit, [](const Item<Number>& item) {
+                                                               if (item->value == 500)
+                                                                 throw std::runtime_error{"no colour"};
+                                                               return flow::continue_msg{};
+                                                             }};
+  make_edge(numbers, work);
+  make_edge(work, look);
+  numbers.activate();
+  EXPECT_EQ(thrown_text<std::runtime_error>([&] { graph.wait_for_all(); }), "no colour");
+}
+TEST_P(ThrowingNode, IsSeenByOneWhoWaitsForAll) {
+  const Config config = placed(GetParam(), {"work"}, {{"in_flight", "40"}});
+  for (const std::size_t limit : {std::size_t{flow::serial}, std::size_t{flow::unlimited}}) {
+    expect_wait_for_all_to_throw(config, CountTo{505}, limit);
+    expect_wait_for_all_to_throw(config, CountForEver{}, limit);
+  }
+}
+
 TEST_P(ThrowingNode, EndsTheStreamOfOneThatPollsWithAnError) {
   EXPECT_THAT(run(flow::serial, true), testing::HasSubstr("the graph was cancelled"));
 }

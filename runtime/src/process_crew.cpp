@@ -241,10 +241,10 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
             fmt::format("it replied for incarnation {} and is {}", reply.incarnation, worker.incarnation));
     return;
   }
-  if (reply.stop == 1) acts.stop = true;
   if (place == 0) {  // the first reply is about the start, and no other is
     if (reply.kind == ReplyKind::ready && worker.state == State::starting) {
       worker.state = State::ready;
+      acts.stop = acts.stop || reply.stop == 1;
     } else if (reply.kind == ReplyKind::start_failed) {
       start_failed(worker, "start: " + text_of(worker, reply, place), acts);
     } else {
@@ -271,6 +271,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
                                 reply.sequence, lease.index, lease.generation, lease.sequence));
     return;
   }
+  acts.stop = acts.stop || reply.stop == 1;
   ++worker.answered;
   worker.useful = true;
   worker.failed_starts = 0;
@@ -323,12 +324,14 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
   {
     const Hold hold{*this};
     if (worker.incarnation != incarnation || !worker.running()) return;
-    // What it committed before its end has happened.
+    // What it committed before its end has happened, also before it was killed for its deadline.
+    std::string how = cause;
+    if (worker.overdue) how = std::exchange(worker.condemned, {});
     const std::uint64_t answered_before = worker.answered;
-    if (worker.condemned.empty() || worker.overdue) read_replies(worker, acts);
-    // It had answered after all when it was killed for its deadline: the message that it was at then was not late.
-    if (worker.overdue && worker.answered != answered_before) counts = false;
-    const std::string how = worker.condemned.empty() ? cause : worker.condemned;
+    if (worker.condemned.empty()) read_replies(worker, acts);
+    if (!worker.condemned.empty()) how = worker.condemned;
+    // It had answered after all: the message that it was at then was not late.
+    if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;
     const bool was_ready = worker.state == State::ready;
     const bool was_idle = worker.outstanding() == 0;
     if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);

@@ -1,10 +1,16 @@
 #include <tandem/source.hpp>
 
+#include <chrono>
 #include <utility>
 
 #include <tandem/error.hpp>
 
 namespace tandem {
+namespace {
+
+constexpr std::chrono::seconds kLook{1};  // how often somebody who waits asks whether that is hopeless
+
+}  // namespace
 
 Source::~Source() = default;
 
@@ -38,7 +44,7 @@ Lease* Source::try_acquire() noexcept {
   return lease;
 }
 
-Lease* Source::wait_acquire() {
+Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
   if (Lease* lease = try_acquire()) return lease;
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
   // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one.
@@ -50,7 +56,12 @@ Lease* Source::wait_acquire() {
     while (!stopped_.load(std::memory_order_relaxed)) {
       sleeping_.store(true, std::memory_order_seq_cst);
       if (free_credits() > 0) break;
-      wake_.wait(lock);
+      if (!hopeless) {
+        wake_.wait(lock);
+      } else if (wake_.wait_for(lock, kLook) == std::cv_status::timeout && hopeless()) {
+        sleeping_.store(false, std::memory_order_relaxed);
+        return nullptr;
+      }
     }
     sleeping_.store(false, std::memory_order_relaxed);
     lock.unlock();
@@ -68,6 +79,12 @@ void Source::discard(Lease& lease) noexcept {
 void Source::finish() noexcept {
   finished_.store(true, std::memory_order_seq_cst);  // DRAINED
   if (in_graph() == 0) listener_->source_drained(*this);
+}
+
+void Source::wait_drained(const std::function<bool()>& hopeless) {
+  std::unique_lock lock{mutex_};
+  // Nobody is in a hurry here, so nobody wakes us but stop().
+  while (!drained() && !stopped_.load(std::memory_order_relaxed) && !hopeless()) wake_.wait_for(lock, kLook);
 }
 
 void Source::stop() noexcept {

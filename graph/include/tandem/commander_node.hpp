@@ -15,6 +15,7 @@
 
 #include <tandem/context.hpp>
 #include <tandem/core.hpp>
+#include <tandem/graph_access.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/runtime.hpp>
 
@@ -143,9 +144,13 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       } catch (...) { problem = "start: " + current_exception_text(); }
       if (!problem.empty()) more = emit_failure(source_->wait_acquire(), std::move(problem));
     }
+    // In a graph that was cancelled, items stay for ever in the nodes that are not Tandem's.
+    const auto cancelled = [this] { return is_cancelled(graph_); };
     // Each message goes out before the next call of the body, which may wait for as long as it likes.
-    while (more) more = emit_next(source_->wait_acquire(), context);
+    while (more && !cancelled()) more = emit_next(source_->wait_acquire(cancelled), context);
     source_->finish();
+    source_->wait_drained(cancelled);
+    let_graph_go();
   }
 
   // Each returns false when nothing more is to come. lease: null when the run was stopped.

@@ -39,7 +39,8 @@ class Runtime {
   void start();
   /// Ends the run: consumers get no further item, commanders no further call, workers are ended.
   /// A worker process that is still busy after `grace` is killed. A body on a thread, and a commander,
-  /// must return by itself (Context::stopping()); stop() waits for it, unless it is called from there.
+  /// must return by itself (Context::stopping()); stop() waits for it. Called from a body, in either
+  /// placement, or from a commander, it only asks, and does not wait. At its end all bodies are destroyed.
   void stop() noexcept;
 
   /// Items that may be between commander and consumer, as configured or chosen; 0 before start().

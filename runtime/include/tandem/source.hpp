@@ -3,6 +3,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 
@@ -53,8 +54,11 @@ class Source final : public LeaseOwner {
 
   /// A root lease with the next sequence number and one graph handle, which the caller adopts.
   /// Waits for a credit; woken by the thread that drops a message's last handle, and by stop().
-  /// Returns null when the source was stopped.
-  [[nodiscard]] Lease* wait_acquire();
+  /// Returns null when the source was stopped, or when hopeless(), asked now and then, says that no
+  /// credit will come.
+  [[nodiscard]] Lease* wait_acquire(const std::function<bool()>& hopeless = nullptr);
+  /// After finish(): returns once the graph is done with all messages, or the source was stopped, or hopeless().
+  void wait_drained(const std::function<bool()>& hopeless);
   [[nodiscard]] Lease* try_acquire() noexcept;
   /// Takes back the lease that was acquired last and not handed on; its number was never given.
   void discard(Lease& lease) noexcept;
