@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -16,6 +17,7 @@
 #include <tandem/context.hpp>
 #include <tandem/core.hpp>
 #include <tandem/graph_access.hpp>
+#include <tandem/log.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/runtime.hpp>
 
@@ -61,6 +63,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
 
   ~commander_node() {
     leave_run(*core_, *this, graph_);
+    if (stopper_.joinable()) stopper_.join();
     output_.wait_idle();
   }
 
@@ -150,7 +153,19 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     while (more && !cancelled()) more = emit_next(source_->wait_acquire(cancelled), context);
     source_->finish();
     source_->wait_drained(cancelled);
-    let_graph_go();
+    if (cancelled()) end_run();
+  }
+
+  // The run cannot go on. It is ended before graph.wait_for_all() returns, so that no item comes to a node that goes
+  // after that. In another thread: stop() joins this one.
+  void end_run() noexcept {
+    try {
+      stopper_ = std::thread{[this] { core_->stop(); }};
+    } catch (const std::system_error& error) {
+      log_warning("the graph was cancelled, and there is no thread to end the run: " +
+                  std::string{error.what()});
+      let_graph_go();
+    }
   }
 
   // Each returns false when nothing more is to come. lease: null when the run was stopped.
@@ -186,6 +201,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   Source* source_ = nullptr;
   Store* store_ = nullptr;
   std::thread thread_;
+  std::thread stopper_;  // made by thread_, when the graph was cancelled
   std::atomic<bool> waited_for_{false};
 };
 

@@ -61,10 +61,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   /// The next item if one comes in time. Returns nothing otherwise, or at the end.
   std::optional<Item<T>> next_for(std::chrono::nanoseconds timeout) { return wait_next(timeout); }
 
-  /// True when no item will come any more.
+  /// True when no item will come any more, and no error either.
   bool ended() const {
     const std::scoped_lock locks{taking_mutex_, mutex_};
-    return next_taken_ == taken_.size() && at_end();
+    return next_taken_ == taken_.size() && at_end() && !is_cancelled(graph_);
   }
 
   /// A consuming iterator: each item is given back when the loop goes on to the next, or is left.
@@ -229,9 +229,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
            std::to_string(core_->in_flight()) + ")";
   }
 
-  // Throws when what is missing will not come. Looked at before the end is: that comes too early then.
+  // Throws when what is missing will not come. Looked at before the end is: that comes too early then, and the
+  // commander ends the run.
   void check_graph_locked() const {  // under mutex_
-    if (closed_ || !is_cancelled(graph_)) return;
+    if (!is_cancelled(graph_)) return;
     throw Error(
         "stream: the graph was cancelled, and items in it are lost; either graph.cancel() was called, or the "
         "body of a node that is not one of Tandem's threw an exception, which graph.wait_for_all() throws "
