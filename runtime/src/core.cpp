@@ -294,10 +294,11 @@ void Core::begin() {
 
 // Whoever waits for the end of the run, or destroys the runtime, does the rest.
 void Core::ask_to_stop() noexcept {
-  stopping_.store(1, std::memory_order_relaxed);
-  if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
   for (SourceEntry& entry : sources_) entry.source->stop();
   for_each_member([](Member& member) { member.close(); });
+  // After the streams are closed: what a body makes of it is no item any more, and no error.
+  stopping_.store(1, std::memory_order_relaxed);
+  if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
 }
 
 void Core::stop() noexcept {
@@ -310,10 +311,7 @@ void Core::stop() noexcept {
 
 void Core::shut_down() noexcept {
   phase_.store(Phase::closed, std::memory_order_release);
-  stopping_.store(1, std::memory_order_relaxed);
-  if (page_ != nullptr) page_->stopping.store(1, std::memory_order_relaxed);
-  for (SourceEntry& entry : sources_) entry.source->stop();
-  for_each_member([](Member& member) { member.close(); });
+  ask_to_stop();
   for (const auto& crew : crews_) crew->stop();
   if (pump_) pump_->stop();
   for (ThreadCrew* const crew : thread_crews_) crew->wait_idle();

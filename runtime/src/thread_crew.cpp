@@ -12,6 +12,8 @@ namespace {
 // A worker takes as many waiting messages at once as it is likely to finish in this time.
 constexpr std::uint64_t kTurnNanoseconds = 30'000;
 constexpr std::size_t kLongestTurn = 64;
+// How long stop() waits for tasks that find no thread. Longer than any thread needs to come that is to come.
+constexpr std::chrono::seconds kNoThreadIsComing{2};
 
 std::uint64_t now_nanoseconds() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
@@ -28,13 +30,21 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
 }
 
 void ThreadCrew::start() {
-  for (std::uint32_t index = 0; index < workers_.size(); ++index) spawn(&ThreadCrew::start_worker, index);
+  for (std::uint32_t index = 0; index < workers_.size(); ++index) spawn(index, true);
 }
 
-void ThreadCrew::spawn(void (ThreadCrew::*task)(std::uint32_t), std::uint32_t index) {
-  spawn_([this, task, index] {
+void ThreadCrew::spawn(std::uint32_t index, bool starts) {
+  {
+    const std::lock_guard lock{tasks_mutex_};
+    ++queued_;
+  }
+  spawn_([this, index, starts] {  // small enough for std::function to keep it without an allocation
     if (!begin_task()) return;
-    (this->*task)(index);
+    if (starts) {
+      start_worker(index);
+    } else {
+      work(index);
+    }
     task_done();
   });
 }
@@ -47,6 +57,7 @@ void ThreadCrew::wait_idle() {
   std::unique_lock lock{tasks_mutex_};
   no_more_ = true;
   idle_.wait(lock, [this] { return tasks_ == 0; });
+  idle_.wait_for(lock, kNoThreadIsComing, [this] { return queued_ == 0; });
 }
 
 void ThreadCrew::start_worker(std::uint32_t index) {
@@ -87,7 +98,7 @@ void ThreadCrew::dispatch(Acts& acts) {
 }
 
 void ThreadCrew::wake(const Acts& acts) noexcept {
-  for (const std::uint32_t index : acts.wake) { spawn(&ThreadCrew::work, index); }
+  for (const std::uint32_t index : acts.wake) { spawn(index, false); }
 }
 
 std::vector<Lease*> ThreadCrew::next_turn(Worker& worker, Acts& acts) {
@@ -142,7 +153,9 @@ bool ThreadCrew::anybody_busy() const noexcept {
 
 bool ThreadCrew::begin_task() {
   const std::lock_guard lock{tasks_mutex_};
+  --queued_;
   if (!no_more_) ++tasks_;
+  if (queued_ == 0) idle_.notify_all();
   return !no_more_;
 }
 

@@ -25,9 +25,9 @@ class ThreadCrew final : public Crew {
 
   /// Starts every worker's body, in tasks of their own.
   void start();
-  /// After stop(): returns when no task is at work, and none will be: those that have not begun do nothing,
-  /// since the thread that waits here may be the one that they need. Waits for bodies that are at
-  /// work; nothing can end them but their own return.
+  /// After stop(): returns when no task is at work, and none will be. Waits for bodies that are at work; nothing
+  /// can end them but their own return. Tasks that have not begun do nothing any more, and are waited
+  /// for only briefly, for tidiness: the thread that waits here may be the one that they need.
   void wait_idle();
   /// After wait_idle().
   void drop_bodies() noexcept;
@@ -50,7 +50,7 @@ class ThreadCrew final : public Crew {
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn.
   std::vector<Lease*> next_turn(Worker& worker, Acts& acts);
   void perform(std::uint32_t index, Lease& lease);
-  void spawn(void (ThreadCrew::*task)(std::uint32_t), std::uint32_t index);
+  void spawn(std::uint32_t index, bool starts);
   bool begin_task();
   void task_done();
 
@@ -59,7 +59,8 @@ class ThreadCrew final : public Crew {
 
   // Of its own lock, the last that a task ever touches: after it, the crew may be gone.
   std::mutex tasks_mutex_;
-  std::uint32_t tasks_ = 0;  // at work
+  std::uint32_t queued_ = 0;  // tasks that have not begun
+  std::uint32_t tasks_ = 0;   // at work
   bool no_more_ = false;
   std::condition_variable idle_;
 };
