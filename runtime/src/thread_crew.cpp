@@ -98,7 +98,7 @@ void ThreadCrew::dispatch(Acts& acts) {
 }
 
 void ThreadCrew::wake(const Acts& acts) noexcept {
-  for (const std::uint32_t index : acts.wake) { spawn(index, false); }
+  for (const std::uint32_t index : acts.wake) spawn(index, false);
 }
 
 std::vector<Lease*> ThreadCrew::next_turn(Worker& worker, Acts& acts) {
