@@ -58,18 +58,19 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
   /// Called by any thread; must not wait or throw.
   virtual void accept(Item<T> item) noexcept = 0;
 
-  InputPort(flow::graph& graph, const Core& core)
-      : flow::function_node<Item<T>, flow::continue_msg, flow::lightweight>{graph, flow::unlimited,
-                                                                            [this](
-                                                                                const Item<T>& item) noexcept {
-                                                                              // An item that a user put back counts as the graph's again.
-                                                                              receive(Item<T>{
-                                                                                  item.handle().for_graph()});
-                                                                              return flow::continue_msg{};
-                                                                            }},
-        core_{core} {}
+  InputPort(flow::graph& graph, const Core& core) : Node{graph, flow::unlimited, PutBack{*this}}, core_{core} {}
 
  private:
+  using Node = flow::function_node<Item<T>, flow::continue_msg, flow::lightweight>;
+  // An item that comes from a node counts as the graph's again, also if a user put it there.
+  struct PutBack {
+    InputPort& port;
+    flow::continue_msg operator()(const Item<T>& item) const noexcept {
+      port.receive(Item<T>{item.handle().for_graph()});
+      return {};
+    }
+  };
+
   const Core& core_;
 };
 
