@@ -73,12 +73,15 @@ void Crew::take_inbox(Acts& acts) {
 void Crew::stop() noexcept {
   std::deque<Job> unbegun;
   std::vector<Handle> unseen;
+  std::vector<Handle> kept;
   {
     const Hold hold{*this};
     stopped_ = true;
     unbegun.swap(pending_);
     const std::lock_guard inbox_lock{inbox_mutex_};
     unseen.swap(inbox_);
+    const std::lock_guard kept_lock{kept_mutex_};
+    kept.swap(kept_);
   }
 }
 
@@ -95,6 +98,12 @@ void Crew::audit(Audit& audit) {
 
 void Crew::carry_out(Acts& acts) noexcept {
   wake(acts);
+  if (is_frozen()) {
+    const std::lock_guard lock{kept_mutex_};
+    for (Handle& item : acts.emit) kept_.push_back(std::move(item));
+    acts.emit.clear();
+    acts.log.clear();
+  }
   const Run run;
   for (Handle& item : acts.emit) outlet_.emit(std::move(item));
   acts.drop.clear();

@@ -260,7 +260,7 @@ bool ProcessCrew::drain() {
   }
   if (!any) return false;
   carry_out(acts);
-  if (acts.stop) stop_();
+  if (acts.stop && !is_frozen()) stop_();
   launch_wanted();
   return true;
 }
@@ -409,7 +409,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     dispatch(acts);
   }
   carry_out(acts);
-  if (acts.stop) stop_();
+  if (acts.stop && !is_frozen()) stop_();
   launch_wanted();
 }
 

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include <tandem/error.hpp>
+#include <tandem/interrupt.hpp>
 #include <tandem/log.hpp>
 #include <tandem/run.hpp>
 
@@ -109,19 +110,26 @@ void Pump::run(std::promise<void> started) {
     started.set_exception(std::current_exception());
     return;
   }
+  std::optional<Interrupt> interrupt{std::in_place, bell_.descriptor()};
   started.set_value();
-  for (;;) {
+  for (bool interrupted = false;;) {
     drain();
     const Clock::time_point now = Clock::now();
     Clock::time_point until = settle_late(now);
     for (ProcessCrew* const crew : crews_) until = std::min(until, crew->enforce_deadlines(now));
-    if (stop_.load(std::memory_order_acquire)) {
+    if (!interrupted && Interrupt::pending()) {
+      interrupted = true;
+      for (ProcessCrew* const crew : crews_) crew->freeze();
+      page_.stopping.store(1, std::memory_order_relaxed);
+    }
+    if (interrupted || stop_.load(std::memory_order_acquire)) {
       if (finished(now)) break;
       until = std::min(until, end_by_);
     }
     wait(until);
   }
   launcher_->stop();
+  interrupt.reset();
 }
 
 // Reads replies until there are none, or for a while: what the items touch, consumers above all, is

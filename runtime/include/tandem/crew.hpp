@@ -48,6 +48,9 @@ class Crew : public Flushable {
 
   /// From now on messages are dropped, and so are those that no worker has begun.
   void stop() noexcept;
+  /// From now on nothing comes out any more: what is made is kept. For a program that is being ended.
+  void freeze() noexcept { frozen_.store(true, std::memory_order_relaxed); }
+  bool is_frozen() const noexcept { return frozen_.load(std::memory_order_relaxed); }
   /// True when messages wait for a block, and no worker is at work that could bring one back:
   /// only somebody who gives up an item can help.
   bool starved() noexcept;
@@ -139,6 +142,10 @@ class Crew : public Flushable {
   std::optional<Failure> given_up_;
   bool waits_for_block_ = false;
   bool refusal_told_ = false;
+
+  std::atomic<bool> frozen_{false};
+  std::mutex kept_mutex_;
+  std::vector<Handle> kept_;
 
   std::atomic<int> flushing_{0};    // threads in flush_if_asked()
   std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
