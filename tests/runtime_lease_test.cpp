@@ -1,5 +1,7 @@
 // Leases and their handles: graph parts and user parts, roots and children, one thread and several; tables and
 // pools that lend them.
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -8,9 +10,11 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <random>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -393,6 +397,7 @@ TEST_F(Tables, LendEachLeaseToOneHolderAtATimeThoughSeveralThreadsReturnThem) {
 class Pools : public TandemTest {
  protected:
   static constexpr std::uint32_t kBlocks = 5;
+  static constexpr std::uint32_t kAreas = 3;
   static BlockLayout layout() {
     BlockLayout layout;
     layout.message_bytes = 40;
@@ -401,8 +406,8 @@ class Pools : public TandemTest {
   }
 
   // As a crew lends: the child of a root that never ends.
-  Lease* lend() {
-    Lease* const lease = pool_->take();
+  Lease* lend(std::uint32_t area = 0) {
+    Lease* const lease = pool_->take(area);
     if (lease == nullptr) return nullptr;
     lease->root = &root_;
     root_.add(Part::graph);
@@ -424,8 +429,13 @@ class Pools : public TandemTest {
 
   Book of_root_;
   Lease root_;
-  std::unique_ptr<Segment> segment_ = std::make_unique<Segment>(64 * 1024);
-  std::unique_ptr<Pool> pool_ = std::make_unique<Pool>("node", *segment_, 4096, layout(), kBlocks);
+  std::unique_ptr<Segment> segment_ = std::make_unique<Segment>(8 << 20);
+  std::unique_ptr<Pool> pool_ = pool_of(layout());
+
+  std::unique_ptr<Pool> pool_of(const BlockLayout& layout) const {
+    return std::make_unique<Pool>("node", *segment_, layout,
+                                  BlockAreas{Segment::page_bytes(), layout.stride(), kBlocks, kAreas});
+  }
 };
 
 TEST_F(Pools, CountWhatIsLent) {
@@ -434,23 +444,95 @@ TEST_F(Pools, CountWhatIsLent) {
     items.emplace_back(lend(), Part::graph);
     EXPECT_EQ(pool_->lent(), lent);
   }
-  EXPECT_EQ(pool_->take(), nullptr);
+  EXPECT_EQ(pool_->take(0), nullptr);
+  EXPECT_EQ(pool_->take(1), nullptr);
+  EXPECT_EQ(pool_->take_any(), nullptr);
+  EXPECT_FALSE(pool_->has_any());
   items.clear();
   EXPECT_EQ(pool_->lent(), 0U);
 }
 
 TEST_F(Pools, LendBlocksThatDoNotOverlapAndAreAligned) {
-  for (std::uint32_t block = 0; block < kBlocks; ++block) {
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pool_->block(block)) % BlockLayout::kAlign, 0U);
-    if (block > 0) { EXPECT_GE(pool_->block(block) - pool_->block(block - 1), 40 + 100); }
+  std::vector<Handle> items;
+  std::set<std::byte*> blocks;
+  for (std::uint32_t lent = 0; lent < kBlocks; ++lent) {
+    Lease* const lease = lend(lent % kAreas);
+    items.emplace_back(lease, Part::graph);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pool_->block(*lease)) % BlockLayout::kAlign, 0U);
+    blocks.insert(pool_->block(*lease));
+  }
+  ASSERT_EQ(blocks.size(), kBlocks);
+  for (auto next = std::next(blocks.begin()); next != blocks.end(); ++next) {
+    EXPECT_GE(*next - *std::prev(next), 40 + 100);
   }
   EXPECT_GE(pool_->layout().output_offset(), 40U);
+}
+
+TEST_F(Pools, LendBlocksOfTheAreaThatWasAskedFor) {
+  const BlockAreas where{Segment::page_bytes(), layout().stride(), kBlocks, kAreas};
+  std::mt19937_64 random = random_generator();
+  std::vector<Handle> items;
+  for (int step = 0; step < 10'000; ++step) {
+    const auto area = static_cast<std::uint32_t>(random() % kAreas);
+    if (Lease* const lease = lend(area)) {
+      const auto offset = static_cast<std::size_t>(pool_->block(*lease) - segment_->base());
+      ASSERT_GE(offset, where.area_offset(area));
+      ASSERT_LE(offset + layout().stride(), where.area_offset(area) + where.area_bytes());
+      ASSERT_EQ(pool_->back(*lease), Pool::Backing::backed);
+      std::memset(pool_->block(*lease), 1, layout().stride());
+      items.emplace_back(lease, Part::graph);
+    }
+    while (items.size() == kBlocks || (!items.empty() && random() % 2 == 0)) {
+      std::swap(items[random() % items.size()], items.back());
+      items.pop_back();
+    }
+    Audit audit;
+    pool_->audit(audit);
+    ASSERT_TRUE(audit.balanced()) << audit.text();
+  }
+}
+
+TEST_F(Pools, GiveUpTheBlockOfAnotherAreaOnlyWhenNoneIsLeft) {
+  { const Handle first{lend(0), Part::graph}; }
+  EXPECT_TRUE(pool_->has(0));
+  EXPECT_TRUE(pool_->has(1));  // leases that have no block yet
+  std::vector<Handle> items;
+  for (std::uint32_t lent = 1; lent < kBlocks; ++lent) items.emplace_back(lend(1), Part::graph);
+  EXPECT_TRUE(pool_->has(0));
+  EXPECT_FALSE(pool_->has(1));
+  EXPECT_TRUE(pool_->has_any());
+
+  items.emplace_back(lend(1), Part::graph);
+
+  EXPECT_NE(items.back().get(), nullptr);
+  EXPECT_FALSE(pool_->has_any());
+}
+
+// Pages exist for as many blocks as can be lent, whichever areas they were lent in.
+TEST_F(Pools, HaveNoMorePagesThanBlocksThoughLargeOnesWanderBetweenAreas) {
+  BlockLayout large;
+  large.output_bytes = 10 * Segment::page_bytes();
+  ASSERT_TRUE(large.is_large());
+  pool_ = pool_of(large);
+  for (std::uint32_t area = 0; area < kAreas; ++area) {
+    std::vector<Handle> items;
+    for (std::uint32_t lent = 0; lent < kBlocks; ++lent) {
+      Lease* const lease = lend(area);
+      ASSERT_NE(lease, nullptr);
+      ASSERT_EQ(pool_->back(*lease), Pool::Backing::backed);
+      std::memset(pool_->block(*lease), 1, large.stride());
+      items.emplace_back(lease, Part::graph);
+    }
+  }
+  struct stat file {};
+  ASSERT_EQ(fstat(segment_->get_mapping_handle().handle, &file), 0);
+  EXPECT_EQ(static_cast<std::size_t>(file.st_blocks) * 512, kBlocks * large.stride());
 }
 
 TEST_F(Pools, GiveTheirBlocksPagesThatCanBeWritten) {
   Lease* const lease = lend();
   ASSERT_EQ(pool_->back(*lease), Pool::Backing::backed);
-  std::memset(pool_->block(lease->index), 1, layout().stride());
+  std::memset(pool_->block(*lease), 1, layout().stride());
   const Handle end{lease, Part::graph};
 }
 

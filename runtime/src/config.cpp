@@ -23,6 +23,7 @@ namespace {
 
 constexpr std::uint64_t kMostWorkers = 1024;
 constexpr std::uint64_t kMostAttempts = 100;
+constexpr std::uint64_t kMostSpares = 64;
 constexpr std::uint64_t kMostInFlight = 1'000'000;
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 60;  // far from overflow when rounded or added
 constexpr std::chrono::hours kLongest{8760};                  // far from overflow when added to a clock's now
@@ -38,7 +39,10 @@ std::vector<std::string> global_keys() {
   return {"deterministic", "in_flight", "memory", "seed", "grace", "hold_timeout"};
 }
 
-std::vector<std::string> node_keys() { return {"placement", "workers", "start", "attempts", "deadline"}; }
+std::vector<std::string> node_keys() {
+  return {"placement", "workers", "start",         "attempts",
+          "deadline",  "spares",  "worker_memory", "wait_for_debugger"};
+}
 
 bool contains(const std::vector<std::string>& words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
@@ -232,6 +236,14 @@ void apply(NodeConfig& node, std::string_view key, std::string_view text) {
   if (key == "placement") node.placement = read_placement(text);
   if (key == "workers") node.workers = static_cast<int>(read_whole(text, 1, kMostWorkers));
   if (key == "attempts") node.attempts = static_cast<int>(read_whole(text, 1, kMostAttempts));
+  if (key == "spares") node.spares = static_cast<int>(read_whole(text, 0, kMostSpares));
+  if (key == "worker_memory") {
+    const std::size_t bytes = read_bytes(text);
+    if (bytes == 0) throw Refused{"must be more than 0; leave it out for no limit"};
+    node.worker_memory = bytes;
+  }
+  if (key == "wait_for_debugger")
+    node.wait_for_debugger = static_cast<int>(read_whole(text, 0, kMostWorkers - 1));
   if (key == "start" && text != "fork") {
     throw Refused{"not a way to start workers in this version; write \"fork\""};
   }

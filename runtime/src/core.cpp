@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
 #include <limits>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -69,6 +71,8 @@ std::uint32_t Core::add_node(NewNode node) {
   info->message_bytes = node.message_bytes;
   info->layout = node.layout;
   info->make_body = node.make_body;
+  if (info->config.placement == Placement::process)
+    info->blocks.areas = static_cast<std::uint32_t>(info->config.workers);
   nodes_.push_back(std::move(info));
   wanted_.push_back(std::move(node));
   return nodes_.back()->index;
@@ -169,7 +173,9 @@ std::size_t Core::route_bytes() const {
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
   std::size_t bytes = 0;
   for (const auto& node : nodes_) {
-    if (__builtin_add_overflow(bytes, node->layout.stride(), &bytes)) return kMost;
+    // Small blocks share pages, which every area may come to have.
+    const std::size_t times = node->layout.is_large() ? 1 : node->blocks.areas;
+    if (__builtin_add_overflow(bytes, node->layout.stride() * times, &bytes)) return kMost;
   }
   if (__builtin_mul_overflow(bytes, std::max<std::size_t>(sources_.size(), 1), &bytes)) return kMost;
   return bytes;
@@ -210,23 +216,24 @@ void Core::plan() {
   const auto blocks = static_cast<std::uint32_t>(in_flight_ * std::max<std::size_t>(sources_.size(), 1));
   std::size_t offset = round_up(sizeof(HostPage), Segment::page_bytes());
   for (const auto& node : nodes_) {
-    node->blocks = blocks;
     if (node->config.placement != Placement::process) continue;
-    for (int worker = 0; worker < node->config.workers; ++worker) {
+    for (int slot = 0; slot < node->config.workers + node->config.spares; ++slot) {
       channels_.push_back({ring_capacity(blocks), offset});
       offset += channels_.back().bytes();
     }
   }
   slots_ = static_cast<std::uint32_t>(channels_.size());
   for (const auto& node : nodes_) {
-    node->blocks_offset = offset;
-    offset += node->blocks_bytes();
+    node->blocks.offset = offset;
+    node->blocks.stride = node->layout.stride();
+    node->blocks.count = blocks;
+    offset += node->blocks.bytes();
   }
   segment_ = std::make_unique<Segment>(offset);
 }
 
 void Core::build() {
-  const std::size_t control = nodes_.empty() ? segment_->size() : nodes_.front()->blocks_offset;
+  const std::size_t control = nodes_.empty() ? segment_->size() : nodes_.front()->blocks.offset;
   if (const int error = segment_->back(0, control); error != 0) {
     throw MemoryError(
         fmt::format("the system refused {} for {} worker channels: {}; lower workers "
@@ -240,7 +247,7 @@ void Core::build() {
 }
 
 void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot) {
-  pools_.push_back(std::make_unique<Pool>(node.name, *segment_, node.blocks_offset, node.layout, node.blocks));
+  pools_.push_back(std::make_unique<Pool>(node.name, *segment_, node.layout, node.blocks));
   Pool& pool = *pools_.back();
   if (node.config.placement == Placement::thread) {
     if (node.config.deadline) {
@@ -257,12 +264,12 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   const auto first = channels_.begin() + slot;
   auto crew = std::make_unique<ProcessCrew>(
       node, pool, *wanted.outlet, segment_->base(), *page_,
-      std::vector<ChannelLayout>(first, first + node.config.workers), slot,
+      std::vector<ChannelLayout>(first, first + node.config.workers + node.config.spares), slot,
       [pump = pump_.get()](std::uint32_t which, std::uint32_t incarnation) {
         pump->launch(which, incarnation);
       },
       [pump = pump_.get()] { pump->ring(); }, [this] { ask_to_stop(); });
-  slot += static_cast<std::uint32_t>(node.config.workers);
+  slot += static_cast<std::uint32_t>(node.config.workers + node.config.spares);
   pump_->add(*crew);
   process_crews_.push_back(crew.get());
   crews_.push_back(std::move(crew));
@@ -278,9 +285,9 @@ void Core::begin() {
   if (pump_) {
     std::vector<WorkerPlan> plans;
     for (const ProcessCrew* const crew : process_crews_) {
-      for (std::uint32_t worker = 0; worker < crew->slots(); ++worker) {
-        plans.push_back({&nodes_, nodes_[crew->node().index].get(), static_cast<int>(worker),
-                         channels_[plans.size()], segment_->base(), segment_->size(), page_, pump_->bell()});
+      for (std::uint32_t slot = 0; slot < crew->slots(); ++slot) {
+        plans.push_back({&nodes_, nodes_[crew->node().index].get(), channels_[plans.size()], segment_->base(),
+                         segment_->size(), page_, pump_->bell()});
       }
     }
     // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may
@@ -321,6 +328,7 @@ void Core::shut_down() noexcept {
     crew->wait_quiet();
   }
   drop_bodies();
+  if (const auto hear = audit_at_end.load(std::memory_order_relaxed)) hear(audit());
   for (SourceEntry& entry : sources_) entry.source->close();
 }
 
@@ -377,11 +385,26 @@ std::uint64_t Core::lent_blocks() const noexcept {
   return lent;
 }
 
-std::vector<pid_t> Core::worker_pids() const {
+Audit Core::audit() {
+  // What is on its way from one column to another is in neither, for a moment: what is really broken stays so.
+  constexpr int kLooks = 1000;
+  Audit audit;
+  for (int look = 0; look < kLooks; ++look) {
+    audit = Audit{};
+    if (is_gathering()) return audit;
+    for (const auto& crew : crews_) crew->audit(audit);
+    for (const SourceEntry& entry : sources_) entry.source->audit(entry.name, audit);
+    if (audit.balanced()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
+  return audit;
+}
+
+std::vector<pid_t> Core::worker_pids(bool spares) const {
   std::vector<pid_t> pids;
   if (is_gathering()) return pids;
   for (ProcessCrew* const crew : process_crews_) {
-    const std::vector<pid_t> some = crew->pids();
+    const std::vector<pid_t> some = crew->pids(spares);
     pids.insert(pids.end(), some.begin(), some.end());
   }
   return pids;

@@ -87,6 +87,12 @@ bool Crew::starved() noexcept {
   return waits_for_block_ && !pending_.empty() && !anybody_busy();
 }
 
+void Crew::audit(Audit& audit) {
+  const Hold hold{*this};
+  pool_.audit(audit);
+  audit_workers(audit);
+}
+
 void Crew::carry_out(Acts& acts) noexcept {
   wake(acts);
   const Run run;
@@ -95,8 +101,7 @@ void Crew::carry_out(Acts& acts) noexcept {
   for (const std::string& line : acts.log) log_warning(line);
 }
 
-Lease* Crew::lend(Job& job) {
-  Lease* const lease = pool_.take();
+Lease* Crew::lend(Job& job, Lease* lease) {
   if (lease == nullptr) return nullptr;
   Lease& input = *job.input;
   lease->root = input.root;
@@ -117,12 +122,12 @@ Lease* Crew::lend(Job& job) {
   return lease;
 }
 
-Lease* Crew::next_job(Acts& acts) {
+Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
   waits_for_block_ = false;
   while (!pending_.empty()) {
     Job job = std::move(pending_.front());
     std::unique_ptr<Failure> failure = failure_of(*job.input);
-    Lease* const lease = lend(job);
+    Lease* const lease = lend(job, failure ? pool_.take_any() : pool_.take(area));
     if (lease == nullptr) {
       pending_.front() = std::move(job);
       waits_for_block_ = true;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
 namespace tandem {
 
 std::size_t BlockLayout::stride() const noexcept {
@@ -10,26 +12,80 @@ std::size_t BlockLayout::stride() const noexcept {
   return bytes < kLargeBlock ? bytes : round_up(bytes, Segment::page_bytes());
 }
 
-Pool::Pool(std::string node, Segment& segment, std::size_t offset, const BlockLayout& layout,
-           std::uint32_t count)
+Pool::Pool(std::string node, Segment& segment, const BlockLayout& layout, const BlockAreas& where)
     : node_{std::move(node)},
       segment_{segment},
-      offset_{offset},
       layout_{layout},
-      stride_{layout.stride()},
-      table_{*this, count} {}
+      where_{where},
+      table_{*this, where.count, where.areas + 1},
+      areas_(where.areas) {
+  for (Area& area : areas_) area.given.reserve(where.count);  // so that unbind() needs no memory
+}
 
-Lease* Pool::take() noexcept {
-  Lease* lease = table_.take();
+template <class Find>
+Lease* Pool::find_or_want(Find find) noexcept {
+  Lease* lease = find();
   if (lease == nullptr) {
     // WANT(lease): pairs with ended(). Either ended() sees the flag after its put, or the second
     // look here sees the put. Weaker than seq_cst: both could miss, and the message would wait.
     wanted_.store(true, std::memory_order_seq_cst);
-    lease = table_.take();
+    lease = find();
     if (lease == nullptr) return nullptr;
     wanted_.store(false, std::memory_order_relaxed);
   }
   return lease;
+}
+
+Lease* Pool::take(std::uint32_t area) noexcept {
+  return find_or_want([this, area] { return find(area); });
+}
+
+Lease* Pool::take_any() noexcept {
+  return find_or_want([this] { return find_any(); });
+}
+
+Lease* Pool::find(std::uint32_t area) noexcept {
+  if (Lease* const lease = table_.take(area)) return lease;
+  Lease* const lease = find_any();
+  if (lease == nullptr) return nullptr;
+  if (lease->list != unbound()) unbind(*lease);
+  bind(*lease, area);
+  return lease;
+}
+
+Lease* Pool::find_any() noexcept {
+  for (std::uint32_t list = where_.areas + 1; list-- > 0;) {
+    if (Lease* const lease = table_.take(list)) return lease;
+  }
+  return nullptr;
+}
+
+bool Pool::has_any() noexcept {
+  for (std::uint32_t list = 0; list <= where_.areas; ++list) {
+    if (table_.any(list)) return true;
+  }
+  return false;
+}
+
+void Pool::bind(Lease& lease, std::uint32_t number) {
+  Area& area = areas_[number];
+  std::uint32_t place = area.fresh;
+  if (area.given.empty()) {
+    ++area.fresh;  // at most `count` leases have a block here at a time
+  } else {
+    place = area.given.back();
+    area.given.pop_back();
+  }
+  lease.list = number;
+  lease.block = number * where_.count + place;
+  lease.backed = false;
+}
+
+void Pool::unbind(Lease& lease) {
+  areas_[lease.list].given.push_back(lease.block % where_.count);
+  if (lease.backed) segment_.release(where_.block_offset(lease.block), where_.stride);
+  lease.backed = false;
+  lease.list = unbound();
 }
 
 void Pool::give_back(Lease& lease) noexcept {
@@ -39,16 +95,26 @@ void Pool::give_back(Lease& lease) noexcept {
 }
 
 Pool::Backing Pool::back(Lease& lease) noexcept {
-  const std::size_t end = (std::size_t{lease.index} + 1) * stride_;
-  if (end <= backed_bytes_) return Backing::backed;
-  // Small blocks are backed a run at a time: one system call each would cost more than they do.
+  if (lease.backed) return Backing::backed;
+  if (!layout_.is_large()) return back_small(lease);
+  refusal_ = segment_.back(where_.block_offset(lease.block), where_.stride);
+  if (refusal_ != 0) return Backing::refused;
+  lease.backed = true;
+  return Backing::backed;
+}
+
+// Small blocks share pages, and are backed a run at a time: one system call each would cost more than they do.
+Pool::Backing Pool::back_small(Lease& lease) noexcept {
+  Area& area = areas_[lease.list];
+  const std::size_t end = (std::size_t{lease.block % where_.count} + 1) * where_.stride;
+  if (end <= area.backed_bytes) return Backing::backed;
   constexpr std::size_t kRun = 256 * 1024;
-  const std::size_t all = std::size_t{size()} * stride_;
-  const std::size_t wish = std::min(std::max(end, backed_bytes_ + kRun), all);
+  const std::size_t all = std::size_t{where_.count} * where_.stride;
+  const std::size_t wish = std::min(std::max(end, area.backed_bytes + kRun), all);
   for (const std::size_t target : {wish, end}) {
-    refusal_ = segment_.back(offset_ + backed_bytes_, target - backed_bytes_);
+    refusal_ = segment_.back(where_.area_offset(lease.list) + area.backed_bytes, target - area.backed_bytes);
     if (refusal_ == 0) {
-      backed_bytes_ = target;
+      area.backed_bytes = target;
       return Backing::backed;
     }
   }
@@ -66,6 +132,30 @@ std::uint32_t Pool::lent() const noexcept {
     if (table_.at(index).held()) ++lent;
   }
   return lent;
+}
+
+void Pool::audit(Audit& audit) {
+  const Audit::Blocks blocks{node_, size(), table_.free(), lent(), withdrawn_};
+  audit.blocks.push_back(blocks);
+  if (blocks.free + blocks.lent + blocks.withdrawn != blocks.all) {
+    audit.broken.push_back(fmt::format("node '{}': {} free + {} lent + {} withdrawn, of {} blocks", node_,
+                                       blocks.free, blocks.lent, blocks.withdrawn, blocks.all));
+  }
+  std::vector<std::uint32_t> lent_blocks;
+  for (std::uint32_t index = 0; index < size(); ++index) {
+    const Lease& lease = table_.at(index);
+    if (!lease.held()) continue;
+    if (!lease.root->held()) {
+      audit.broken.push_back(fmt::format("node '{}': the item of message {} has no live message", node_,
+                                         lease.sequence));
+    }
+    if (lease.list != unbound()) lent_blocks.push_back(lease.block);
+  }
+  std::sort(lent_blocks.begin(), lent_blocks.end());
+  const auto twice = std::adjacent_find(lent_blocks.begin(), lent_blocks.end());
+  if (twice != lent_blocks.end()) {
+    audit.broken.push_back(fmt::format("node '{}': block {} is lent twice", node_, *twice));
+  }
 }
 
 void Pool::ended(Lease& lease) noexcept {

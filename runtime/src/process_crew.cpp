@@ -1,5 +1,6 @@
 #include <tandem/process_crew.hpp>
 
+#include <poll.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -30,19 +31,31 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
       launch_{std::move(launch)},
       nudge_{std::move(nudge)},
       stop_{std::move(stop)},
-      workers_(channels.size()) {
+      workers_(channels.size()),
+      numbers_(static_cast<std::size_t>(node.config.workers)) {
   for (std::size_t index = 0; index < channels.size(); ++index) {
     workers_[index].channel = channels[index];
     workers_[index].asked.resize(channels[index].capacity);
     // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
-    workers_[index].bell = FutexBell{channels[index].bell(base_)};
+    workers_[index].bell = FutexBell{channels[index].head(base_).bell};
+    if (index < numbers_.size()) workers_[index].number = static_cast<int>(index);
   }
 }
 
 ProcessCrew::~ProcessCrew() = default;
 
 void ProcessCrew::start() {
-  for (Worker& worker : workers_) launch(worker);
+  for (std::size_t index = 0; index < numbers_.size(); ++index) launch(workers_[index]);
+}
+
+void ProcessCrew::launch_wanted() {
+  for (const std::uint32_t slot : std::exchange(to_launch_, {})) launch(workers_[slot]);
+}
+
+// Before the worker is asked for anything: PUBLISH(ring) shows both.
+void ProcessCrew::set_number(Worker& worker, int number) {
+  worker.number = number;
+  worker.channel.head(base_).number.store(number, std::memory_order_release);
 }
 
 void ProcessCrew::launch(Worker& worker) {
@@ -50,6 +63,7 @@ void ProcessCrew::launch(Worker& worker) {
     const Hold hold{*this};
     // New rings: no process maps this channel for writing now, and the next one begins at zero. The bell, in the
     // line before, goes on.
+    set_number(worker, worker.number);
     std::memset(worker.channel.request_ring(base_), 0, kCacheLine);
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
@@ -64,7 +78,7 @@ void ProcessCrew::launch(Worker& worker) {
     worker.state = State::launching;
     ++worker.incarnation;
   }
-  launch_(first_slot_ + static_cast<std::uint32_t>(index_of(worker)), worker.incarnation);
+  launch_(first_slot_ + index_of(worker), worker.incarnation);
 }
 
 void ProcessCrew::started(Launcher::Started report) {
@@ -88,28 +102,36 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   {
     const Hold hold{*this};
     if (report.incarnation != worker.incarnation || worker.state != State::launching) return;
-    again = report.error != ECHILD && ++worker.failed_starts < node_.config.attempts && !ending_;
-    if (!again) {
-      const char* const what = report.error == ECHILD ? "there is no fork server" : std::strerror(report.error);
-      start_failed(
-          worker,
-          fmt::format("cannot fork a worker: {}; raise the limit on processes (ulimit -u) or open files "
-                      "(ulimit -n)",
-                      what),
-          acts);
+    const char* const what = report.error == ECHILD ? "there is no fork server" : std::strerror(report.error);
+    const std::string reason = fmt::format(
+        "cannot fork a worker: {}; raise the limit on processes (ulimit -u) or open files (ulimit -n)", what);
+    if (worker.is_spare()) {
+      worker.state = State::gone;
+      give_spares_up(reason, acts);
+    } else {
+      again = report.error != ECHILD && ++number_of(worker).failed_starts < node_.config.attempts && !ending_;
+      if (!again) start_failed(worker, reason, acts);
     }
   }
   carry_out(acts);
   if (again) launch(worker);
+  launch_wanted();
 }
 
-ProcessCrew::Worker* ProcessCrew::choose(bool idle) {
+// The one with the least to do. To give up another area's block for one costs more than to wait for a reply,
+// but a worker that has nothing to do is worth it.
+ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
+  const auto price = [this](const Worker& worker) {
+    const bool has_block = !node_.layout.is_large() || pool_.has(static_cast<std::uint32_t>(worker.number));
+    return std::pair{worker.outstanding() > 0 && !has_block, worker.outstanding() * 2 + (has_block ? 0 : 1)};
+  };
   Worker* best = nullptr;
   for (Worker& worker : workers_) {
-    if (worker.state != State::ready || !worker.condemned.empty()) continue;
-    if (worker.outstanding() >= (idle || worker.alone ? 1 : worker.depth)) continue;
-    if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
+    if (!worker.serves() || worker.outstanding() >= (alone || worker.alone ? 1 : worker.depth)) continue;
+    if (best == nullptr || price(worker) < price(*best)) best = &worker;
   }
+  if (best != nullptr && price(*best).first && pool_.has_any())
+    return nullptr;  // its reply brings us here again
   return best;
 }
 
@@ -118,7 +140,7 @@ void ProcessCrew::dispatch(Acts& acts) {
   while (!pending_.empty()) {
     Worker* const worker = choose(pending_.front().alone);
     if (worker == nullptr) break;
-    Lease* const lease = next_job(acts);
+    Lease* const lease = next_job(acts, static_cast<std::uint32_t>(worker->number));
     if (lease == nullptr) break;
     ask(*worker, *lease);
   }
@@ -140,29 +162,29 @@ void ProcessCrew::publish(Acts& acts) {
 void ProcessCrew::collect_sleepers(Acts& acts) {
   for (Worker& worker : workers_) {
     if (worker.running() && worker.requests.pushed() != worker.answered && worker.ringer.must_ring()) {
-      acts.wake.push_back(static_cast<std::uint32_t>(index_of(worker)));
+      acts.wake.push_back(index_of(worker));
     }
   }
 }
 
 void ProcessCrew::ask(Worker& worker, Lease& lease) {
-  lease.worker = index_of(worker);
+  lease.worker = worker.number;
   worker.alone = lease.alone;
   RequestToken token;
   token.kind = RequestKind::work;
-  token.lease = lease.index;
+  token.block = lease.block;
   token.generation = lease.generation;
   token.attempt = lease.attempt;
   token.sequence = lease.sequence;
   if (const Handle& input = input_of(lease)) {
     token.input_node = input->node;
-    token.input_lease = input->index;
+    token.input_block = input->block;
   } else if (node_.layout.message_bytes == 0) {
     token.input_node = kInlineInput;
     std::memcpy(token.message, lease.root->payload, node_.message_bytes);
   } else {
     token.input_node = kBlockInput;
-    std::memcpy(pool_.block(lease.index), lease.root->payload, node_.message_bytes);
+    std::memcpy(pool_.block(lease), lease.root->payload, node_.message_bytes);
   }
   if (worker.outstanding() == 0 && node_.config.deadline) {
     worker.busy_since = Clock::now();
@@ -191,6 +213,24 @@ bool ProcessCrew::anybody_busy() const noexcept {
                      [](const Worker& worker) { return worker.outstanding() > 0; });
 }
 
+void ProcessCrew::audit_workers(Audit& audit) const {
+  std::vector<const Lease*> asked;
+  for (const Worker& worker : workers_) {
+    for (std::uint64_t place = worker.answered; place < worker.requests.pushed(); ++place) {
+      const Lease* const lease = worker.asked[place & (worker.channel.capacity - 1)];
+      if (lease == nullptr) continue;  // the request to end
+      asked.push_back(lease);
+      if (lease->held() && lease->worker == worker.number) continue;
+      audit.broken.push_back(fmt::format("{} was asked for message {}, which is not lent to it",
+                                         name_of(worker), lease->sequence));
+    }
+  }
+  std::sort(asked.begin(), asked.end());
+  if (std::adjacent_find(asked.begin(), asked.end()) != asked.end()) {
+    audit.broken.push_back(fmt::format("node '{}': one message is with two workers", node_.name));
+  }
+}
+
 bool ProcessCrew::replies_ready() const noexcept {
   // Only the pump's thread reads replies, and only it changes a worker's reader.
   return std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
@@ -216,6 +256,7 @@ bool ProcessCrew::drain() {
   if (!any) return false;
   carry_out(acts);
   if (acts.stop) stop_();
+  launch_wanted();
   return true;
 }
 
@@ -244,6 +285,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   if (place == 0) {  // the first reply is about the start, and no other is
     if (reply.kind == ReplyKind::ready && worker.state == State::starting) {
       worker.state = State::ready;
+      want_spares();
       acts.stop = acts.stop || reply.stop == 1;
     } else if (reply.kind == ReplyKind::start_failed) {
       start_failed(worker, "start: " + text_of(worker, reply, place), acts);
@@ -263,19 +305,19 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   }
   Lease& lease = *asked;
   const bool known = reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed;
-  if (!known || reply.lease != lease.index || reply.generation != lease.generation ||
+  if (!known || reply.block != lease.block || reply.generation != lease.generation ||
       reply.sequence != lease.sequence) {
     condemn(worker, fmt::format("its reply names kind {}, block {}, generation {}, message {}; "
                                 "asked for was block {}, generation {}, message {}",
-                                static_cast<std::uint32_t>(reply.kind), reply.lease, reply.generation,
-                                reply.sequence, lease.index, lease.generation, lease.sequence));
+                                static_cast<std::uint32_t>(reply.kind), reply.block, reply.generation,
+                                reply.sequence, lease.block, lease.generation, lease.sequence));
     return;
   }
   acts.stop = acts.stop || reply.stop == 1;
   ++worker.answered;
   worker.useful = true;
-  worker.failed_starts = 0;
-  worker.barren = 0;
+  number_of(worker).failed_starts = 0;
+  number_of(worker).barren = 0;
   const std::uint64_t busy = std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
   worker.service_nanoseconds =
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
@@ -304,86 +346,164 @@ void ProcessCrew::condemn(Worker& worker, std::string reason) {
 }
 
 void ProcessCrew::start_failed(Worker& worker, const std::string& reason, Acts& acts) {
-  worker.state = worker.state == State::launching ? State::failed : worker.state;
+  if (worker.state == State::launching) worker.state = State::failed;
   worker.condemned = reason;
-  worker.failed_starts = node_.config.attempts;  // it said so itself: trying again would not help
+  if (worker.is_spare()) {
+    give_spares_up(reason, acts);
+    return;
+  }
+  number_of(worker).left_out = true;  // it said so itself, or often enough: trying again would not help
   acts.log.push_back(name_of(worker) + " is left out: " + reason);
-  const bool hope = std::any_of(workers_.begin(), workers_.end(), [this](const Worker& one) {
-    return one.failed_starts < node_.config.attempts;
-  });
+  const bool hope =
+      std::any_of(numbers_.begin(), numbers_.end(), [](const Number& one) { return !one.left_out; });
   if (!hope) {
     take_inbox(acts);
-    give_up(reason, index_of(worker), acts);
+    give_up(reason, worker.number, acts);
   }
+  want_spares();
 }
 
 void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts) {
   Worker& worker = workers_[slot - first_slot_];
   Acts acts;
-  bool replace = false;
   {
     const Hold hold{*this};
     if (worker.incarnation != incarnation || !worker.running()) return;
-    // What it committed before its end has happened, also before it was killed for its deadline.
-    std::string how = cause;
-    if (worker.overdue) how = std::exchange(worker.condemned, {});
-    const std::uint64_t answered_before = worker.answered;
-    if (worker.condemned.empty()) read_replies(worker, acts);
-    if (!worker.condemned.empty()) how = worker.condemned;
-    // It had answered after all: the message that it was at then was not late.
-    if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;
-    const bool was_ready = worker.state == State::ready;
+    const std::string how = how_it_ended(worker, cause, counts, acts);
+    const State before = worker.state;
     const bool was_idle = worker.outstanding() == 0;
     if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);
     worker.state = State::gone;
-    const int attempts = node_.config.attempts;
-    // Nonsense may have been written over honest replies that the host had not read yet, so any of the messages
-    // may be to blame. None loses an attempt; each gets a worker to itself now, where the blame is plain.
-    const bool any_to_blame = worker.lied && worker.outstanding() > 1 && counts && !ending_;
-    if (any_to_blame) {
-      acts.log.push_back(fmt::format("{}: {} on one of {} messages; each is tried again alone", name_of(worker),
-                                     how, worker.outstanding()));
-    }
-    // From the last to the first, so that they wait in their order again, in front of all others.
-    const std::uint64_t mask = worker.channel.capacity - 1;
-    for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
-      if (worker.asked[place & mask] == nullptr) continue;  // the request to end
-      Lease& lease = *worker.asked[place & mask];
-      if (place != worker.answered || any_to_blame) {
-        put_back(lease, lease.attempt, any_to_blame || lease.alone);
-        continue;
-      }
-      const bool again = (!counts || lease.attempt < attempts) && !ending_;
-      if (!ending_) {
-        acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker), how,
-                                       lease.sequence, lease.attempt, attempts, again ? "; trying again" : ""));
-      }
-      if (again) {
-        put_back(lease, lease.attempt + (counts ? 1 : 0), lease.alone);
-      } else {
-        fail(lease, how, acts);
-      }
-    }
-    worker.answered = worker.requests.pushed();
+    take_back(worker, how, counts, acts);
+    if (counts) count_end(worker, before, was_idle, how, acts);
     worker.pid = -1;
     worker.pidfd = Descriptor{};
-    if (!was_ready && counts && worker.failed_starts < attempts && ++worker.failed_starts >= attempts) {
-      start_failed(worker, "start: " + how, acts);
-    }
-    if (was_ready && was_idle && counts && !worker.useful && ++worker.barren >= kMostBarren) {
-      start_failed(worker,
-                   fmt::format("{} times in a row it ended without having been given a message: {}",
-                               kMostBarren, how),
-                   acts);
-    }
-    if (worker.failed_starts >= attempts) worker.state = State::failed;
-    replace = worker.state == State::gone && !ending_;
+    replace(worker, acts);
     take_inbox(acts);
     dispatch(acts);
   }
   carry_out(acts);
   if (acts.stop) stop_();
-  if (replace) launch(worker);
+  launch_wanted();
+}
+
+// What it committed before its end has happened, also before it was killed for its deadline.
+std::string ProcessCrew::how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts) {
+  std::string how = cause;
+  if (worker.overdue) how = std::exchange(worker.condemned, {});
+  const std::uint64_t answered_before = worker.answered;
+  if (worker.condemned.empty()) read_replies(worker, acts);
+  if (!worker.condemned.empty()) how = worker.condemned;
+  // It had answered after all: the message that it was at then was not late.
+  if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;
+  return how;
+}
+
+// Takes back what it was asked and has not answered, from the last to the first, so that they wait in their order
+// again, in front of all others.
+void ProcessCrew::take_back(Worker& worker, const std::string& how, bool counts, Acts& acts) {
+  // Nonsense may have been written over honest replies that the host had not read yet, so any of the messages
+  // may be to blame. None loses an attempt; each gets a worker to itself now, where the blame is plain.
+  const bool any_to_blame = worker.lied && worker.outstanding() > 1 && counts && !ending_;
+  if (any_to_blame) {
+    acts.log.push_back(fmt::format("{}: {} on one of {} messages; each is tried again alone", name_of(worker),
+                                   how, worker.outstanding()));
+  }
+  const std::uint64_t mask = worker.channel.capacity - 1;
+  for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
+    if (worker.asked[place & mask] == nullptr) continue;  // the request to end
+    Lease& lease = *worker.asked[place & mask];
+    if (place != worker.answered || any_to_blame) {
+      put_back(lease, lease.attempt, any_to_blame || lease.alone);
+      continue;
+    }
+    const bool again = (!counts || lease.attempt < node_.config.attempts) && !ending_;
+    if (!ending_) {
+      acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker), how,
+                                     lease.sequence, lease.attempt, node_.config.attempts,
+                                     again ? "; trying again" : ""));
+    }
+    if (again) {
+      put_back(lease, lease.attempt + (counts ? 1 : 0), lease.alone);
+    } else {
+      fail(lease, how, acts);
+    }
+  }
+  worker.answered = worker.requests.pushed();
+}
+
+// Ends that are nobody's message's fault, but must not go on for ever.
+void ProcessCrew::count_end(Worker& worker, State before, bool was_idle, const std::string& how, Acts& acts) {
+  const int attempts = node_.config.attempts;
+  if (worker.is_spare()) {
+    ++spare_ends_;
+    if (before == State::starting && spare_ends_ >= attempts) give_spares_up("start: " + how, acts);
+    if (spare_ends_ >= kMostBarren) give_spares_up(how, acts);
+    return;
+  }
+  Number& number = number_of(worker);
+  if (number.left_out) return;
+  if (before == State::starting && ++number.failed_starts >= attempts) {
+    start_failed(worker, "start: " + how, acts);
+  }
+  if (before == State::ready && was_idle && !worker.useful && ++number.barren >= kMostBarren) {
+    start_failed(worker,
+                 fmt::format("{} times in a row it ended without having been given a message: {}", kMostBarren,
+                             how),
+                 acts);
+  }
+}
+
+// The number gets a spare, if there is one, and the ended process a successor: a new spare, or one for the number.
+void ProcessCrew::replace(Worker& worker, Acts& acts) {
+  if (ending_) return;
+  if (!worker.is_spare() && number_of(worker).left_out) {
+    worker.state = State::failed;
+    return;
+  }
+  if (!worker.is_spare()) {
+    Worker* const spare = best_spare();
+    if (spare == nullptr) {
+      to_launch_.push_back(index_of(worker));
+      return;
+    }
+    set_number(*spare, std::exchange(worker.number, RequestHead::kSpare));
+    acts.wake.push_back(index_of(*spare));  // its start() may wait for the number
+    spare_ends_ = 0;
+  }
+  want_spares();
+}
+
+// The one that is furthest. Not one that has ended as well, which the pump only does not know yet: it would cost
+// its first message an attempt.
+ProcessCrew::Worker* ProcessCrew::best_spare() {
+  Worker* best = nullptr;
+  for (Worker& worker : workers_) {
+    const bool waiting = worker.state == State::launching || worker.running();
+    if (!worker.is_spare() || !waiting || !worker.condemned.empty()) continue;
+    pollfd end{worker.pidfd.get(), POLLIN, 0};
+    if (worker.pidfd && poll(&end, 1, 0) != 0) continue;
+    if (best == nullptr || worker.state > best->state) best = &worker;
+  }
+  return best;
+}
+
+// Only when all numbers are served: until then, a spare would only take processor time from them.
+void ProcessCrew::want_spares() {
+  if (ending_ || no_spares_) return;
+  for (const Worker& worker : workers_) {
+    if (!worker.is_spare() && !number_of(worker).left_out && worker.state != State::ready) return;
+  }
+  for (Worker& worker : workers_) {
+    if (!worker.is_spare() || worker.state != State::gone) continue;
+    worker.state = State::launching;  // so that it is wanted once
+    to_launch_.push_back(index_of(worker));
+  }
+}
+
+void ProcessCrew::give_spares_up(const std::string& reason, Acts& acts) {
+  if (std::exchange(no_spares_, true) || ending_) return;
+  acts.log.push_back(fmt::format("node '{}' goes on without spare workers: {}", node_.name, reason));
 }
 
 ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point now) {
@@ -391,7 +511,7 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
   if (!node_.config.deadline) return next;
   const Hold hold{*this};
   for (Worker& worker : workers_) {
-    if (worker.state != State::ready || worker.outstanding() == 0 || !worker.condemned.empty()) continue;
+    if (!worker.serves() || worker.outstanding() == 0) continue;
     if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr) continue;  // it is ending
     const auto due = worker.busy_since + *node_.config.deadline;
     if (due > now) {
@@ -424,6 +544,10 @@ void ProcessCrew::ask_to_end() {
 }
 
 void ProcessCrew::ask_to_end(Worker& worker, Acts& acts) {
+  if (worker.is_spare()) {
+    worker.channel.head(base_).number.store(RequestHead::kNoneEver, std::memory_order_release);
+    acts.wake.push_back(index_of(worker));  // it may wait for the number, which is no sleep that it announces
+  }
   worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = nullptr;
   worker.requests.push(RequestToken{});
   publish(acts);
@@ -440,17 +564,18 @@ std::uint32_t ProcessCrew::alive() const noexcept {
                                                   [](const Worker& worker) { return bool{worker.pidfd}; }));
 }
 
-std::vector<pid_t> ProcessCrew::pids() {
+std::vector<pid_t> ProcessCrew::pids(bool spares) {
   const Hold hold{*this};
   std::vector<pid_t> pids;
   for (const Worker& worker : workers_) {
-    if (worker.pid > 0) pids.push_back(worker.pid);
+    if (worker.pid > 0 && worker.is_spare() == spares) pids.push_back(worker.pid);
   }
   return pids;
 }
 
 std::string ProcessCrew::name_of(const Worker& worker) const {
-  return fmt::format("node '{}', worker {} (pid {})", node_.name, index_of(worker), worker.pid);
+  if (worker.is_spare()) return fmt::format("node '{}', a spare worker (pid {})", node_.name, worker.pid);
+  return fmt::format("node '{}', worker {} (pid {})", node_.name, worker.number, worker.pid);
 }
 
 }  // namespace tandem

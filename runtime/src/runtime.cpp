@@ -65,6 +65,8 @@ void Runtime::stop() noexcept { core_->stop(); }
 std::uint32_t Runtime::in_flight() const noexcept { return core_->in_flight(); }
 std::uint64_t Runtime::live_messages() const noexcept { return core_->live_messages(); }
 std::uint64_t Runtime::lent_blocks() const noexcept { return core_->lent_blocks(); }
-std::vector<pid_t> Runtime::worker_pids() const { return core_->worker_pids(); }
+Audit Runtime::audit() const { return core_->audit(); }
+std::vector<pid_t> Runtime::worker_pids() const { return core_->worker_pids(false); }
+std::vector<pid_t> Runtime::spare_pids() const { return core_->worker_pids(true); }
 
 }  // namespace tandem

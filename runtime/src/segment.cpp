@@ -144,6 +144,11 @@ int Segment::back(std::size_t offset, std::size_t bytes) noexcept {
   return 0;
 }
 
+void Segment::release(std::size_t offset, std::size_t bytes) noexcept {
+  fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+            static_cast<off_t>(bytes));
+}
+
 std::size_t available_memory() { return std::min(machine_available(), group_available()); }
 
 std::string describe_bytes(std::size_t bytes) {

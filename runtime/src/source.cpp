@@ -3,6 +3,8 @@
 #include <chrono>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include <tandem/error.hpp>
 
 namespace tandem {
@@ -103,6 +105,19 @@ void Source::close() noexcept {
 bool Source::exhausted_by_user() const noexcept {
   const std::uint64_t state = state_.load(std::memory_order_seq_cst);
   return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 && live_part(state) >= limit_;
+}
+
+void Source::audit(const std::string& name, Audit& audit) const {
+  const std::uint64_t state = state_.load(std::memory_order_seq_cst);
+  const Audit::Messages messages{name, emitted(), limit_, live_part(state), graph_part(state)};
+  audit.messages.push_back(messages);
+  std::uint32_t held = 0;
+  for (std::uint32_t index = 0; table_ && index < table_->size(); ++index)
+    held += table_->at(index).held() ? 1 : 0;
+  if (held != messages.live || messages.live > messages.credits || messages.in_graph > messages.live) {
+    audit.broken.push_back(fmt::format("commander '{}': {} messages live, {} held, {} in the graph, {} credits",
+                                       name, messages.live, held, messages.in_graph, messages.credits));
+  }
 }
 
 // Takes `what` off the state, tells whom it concerns, and lets go of a closed source that fell to

@@ -12,9 +12,12 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
+
+#include <fmt/format.h>
 
 #include <tandem/doorbell.hpp>
 #include <tandem/linger.hpp>
@@ -36,6 +39,14 @@ void leave_without_the_hosts_handlers(int status, void*) {
   _exit(status);
 }
 
+// "tandem:reader#2"; "tandem:reader#+" for a spare. Of at most 15 characters, the number is the last to go.
+void name_process(const NodeInfo& node, const char* number) {
+  constexpr std::size_t kLongest = 15;
+  const std::string end = fmt::format("#{}", number);
+  const std::string name = ("tandem:" + node.name).substr(0, kLongest - end.size()) + end;
+  prctl(PR_SET_NAME, name.c_str());
+}
+
 class Worker {
  public:
   Worker(const WorkerPlan& plan, std::uint32_t incarnation)
@@ -44,24 +55,30 @@ class Worker {
         incarnation_{incarnation},
         requests_{plan.channel.request_ring(plan.base), plan.channel.capacity},
         replies_{plan.channel.reply_ring(plan.base), plan.channel.capacity},
-        bell_{plan.channel.bell(plan.base)},
+        head_{plan.channel.head(plan.base)},
+        bell_{head_.bell},
         sleeper_{plan.channel.sleep_word(plan.base)},
         host_{plan.host->sleep_word},
-        context_{node_.name, node_.random_key, plan.worker, &plan.host->stopping} {}
+        context_{node_.name, node_.random_key, -1, &plan.host->stopping} {
+    context_.ask_worker_from(wait_number_);
+  }
 
   void restrict_memory() const;
+  void take_number_if_known();
   bool start();
   void serve();
 
  private:
+  int wait_number();
+  void take_number(int number);
   void work(const RequestToken& request);
   const void* find_input(const RequestToken& request, Arrays& arrays) const;
   void reply(ReplyKind kind, const RequestToken& request, const std::string& text);
   void wait_for_requests();
   void ring_host();
 
-  std::byte* block(const NodeInfo& node, std::uint32_t lease) const {
-    return plan_.base + node.blocks_offset + std::size_t{lease} * node.layout.stride();
+  std::byte* block(const NodeInfo& node, std::uint32_t block) const {
+    return plan_.base + node.blocks.block_offset(block);
   }
 
   const WorkerPlan& plan_;
@@ -69,10 +86,13 @@ class Worker {
   const std::uint32_t incarnation_;
   RequestReader requests_;
   ReplyWriter replies_;
+  RequestHead& head_;
   FutexBell bell_;
   Linger linger_;
   Sleeper<> sleeper_;
   Ringer<> host_;
+  const std::function<int()> wait_number_ = [this] { return wait_number(); };
+  int number_ = -1;
   Context context_;
   std::unique_ptr<Body> body_;
   Clock::time_point now_ = Clock::now();
@@ -84,7 +104,37 @@ void Worker::restrict_memory() const {
   madvise(plan_.base, plan_.segment_bytes, MADV_DONTFORK);
   mprotect(plan_.base, plan_.segment_bytes, PROT_READ);
   mprotect(plan_.base + plan_.channel.reply_offset(), plan_.channel.reply_bytes(), PROT_READ | PROT_WRITE);
-  mprotect(plan_.base + node_.blocks_offset, node_.blocks_bytes(), PROT_READ | PROT_WRITE);
+}
+
+// The number is the host's to give: at the fork, or to a spare when it takes a dead worker's place. That one
+// is gone by then, so nobody else can write the area.
+void Worker::take_number(int number) {
+  number_ = number;
+  context_.set_worker(number);
+  mprotect(plan_.base + node_.blocks.area_offset(static_cast<std::uint32_t>(number)), node_.blocks.area_bytes(),
+           PROT_READ | PROT_WRITE);
+  name_process(node_, fmt::format_int{number}.c_str());
+}
+
+void Worker::take_number_if_known() {
+  // Acquire only for form: what is published after a number is seen with it, see TAKE(ring).
+  const std::int32_t number = head_.number.load(std::memory_order_acquire);
+  if (number >= 0) take_number(number);
+}
+
+// The body of a spare asks for its number in start(). Woken by the host that has one for it, or ends the run; ended
+// with the host or the fork server.
+int Worker::wait_number() {
+  for (;;) {
+    const std::uint32_t heard = bell_.count();
+    const std::int32_t number = head_.number.load(std::memory_order_acquire);
+    if (number == RequestHead::kNoneEver) _exit(0);
+    if (number >= 0) {
+      take_number(number);
+      return number;
+    }
+    bell_.wait(heard);
+  }
 }
 
 bool Worker::start() {
@@ -113,13 +163,14 @@ void Worker::serve() {
       continue;
     }
     if (request.kind == RequestKind::stop) return;
+    if (number_ < 0) take_number_if_known();
     work(request);
   }
 }
 
 void Worker::work(const RequestToken& request) {
   context_.begin(request.sequence, request.attempt);
-  std::byte* const output = block(node_, request.lease) + node_.layout.output_offset();
+  std::byte* const output = block(node_, request.block) + node_.layout.output_offset();
   Arrays input_arrays;
   const void* const input = find_input(request, input_arrays);
   try {
@@ -135,9 +186,9 @@ void Worker::work(const RequestToken& request) {
 
 const void* Worker::find_input(const RequestToken& request, Arrays& arrays) const {
   if (request.input_node == kInlineInput) return request.message;
-  if (request.input_node == kBlockInput) return block(node_, request.lease);
+  if (request.input_node == kBlockInput) return block(node_, request.block);
   const NodeInfo& maker = *(*plan_.nodes)[request.input_node];
-  std::byte* const made = block(maker, request.input_lease) + maker.layout.output_offset();
+  std::byte* const made = block(maker, request.input_block) + maker.layout.output_offset();
   if (!maker.output_is_arrays()) return made;
   arrays = Arrays{*maker.layout.arrays, made};
   return &arrays;
@@ -148,7 +199,7 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
   ReplyToken token;
   token.kind = kind;
   token.incarnation = incarnation_;
-  token.lease = request.lease;
+  token.block = request.block;
   token.generation = request.generation;
   token.sequence = request.sequence;
   token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
@@ -182,8 +233,7 @@ void Worker::wait_for_requests() {
 
 void take_a_workers_place(const WorkerPlan& plan) {
   worker_process.store(true, std::memory_order_relaxed);
-  const std::string name = "tandem:" + plan.node->name + "#" + std::to_string(plan.worker);
-  prctl(PR_SET_NAME, name.c_str());
+  name_process(*plan.node, "+");
   // The kernel's memory killer should take a worker before the host.
   const int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (file >= 0) {
@@ -203,6 +253,7 @@ void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {
   {
     Worker worker{plan, incarnation};
     worker.restrict_memory();
+    worker.take_number_if_known();
     if (worker.start()) worker.serve();
   }  // the body's destructor runs here
   std::cout.flush();

@@ -75,7 +75,7 @@ class ReplyArea {
     ReplyToken reply;
     reply.kind = ReplyKind::done;
     reply.incarnation = token(commit() - 1).incarnation;
-    reply.lease = request.lease;
+    reply.block = request.block;
     reply.generation = request.generation;
     reply.sequence = request.sequence;
     return reply;

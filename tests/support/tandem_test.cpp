@@ -8,6 +8,8 @@
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <tandem/audit.hpp>
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -112,7 +114,21 @@ std::map<std::string, HostMain>& host_programs() {
 
 }  // namespace
 
+namespace {
+
+// The books of every run that a test made must balance at its end.
+std::mutex broken_mutex;
+std::vector<std::string> broken_books;
+void hear_audit(const Audit& audit) {
+  if (audit.balanced()) return;
+  const std::lock_guard lock{broken_mutex};
+  broken_books.push_back(audit.text());
+}
+
+}  // namespace
+
 void TandemTest::SetUp() {
+  audit_at_end.store(hear_audit);
   // A worker that outlives the fork server shall come to us, not to init, so that TearDown() sees it.
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   log_sink().clear();
@@ -128,6 +144,10 @@ void TandemTest::TearDown() {
       << "descriptors that the test left open";
   EXPECT_EQ(left_after_a_while(shared_mappings), std::vector<std::string>{})
       << "shared memory that the test left mapped";
+  {
+    const std::lock_guard lock{broken_mutex};
+    EXPECT_EQ(std::exchange(broken_books, {}), std::vector<std::string>{}) << "books that do not balance";
+  }
   if (HasFailure()) {
     for (const std::string& line : log_lines()) std::cout << "logged: " << line << '\n';
   }

@@ -11,12 +11,13 @@
 // What host and worker say to each other, and where it lies. All offsets in bytes.
 //
 //   segment:        [host page][channel of slot 0][channel of slot 1]...[blocks of node 0]...
+//   blocks:         an area for each worker number, where the blocks lie that this worker is lent
 //   host page:      written by the host, read-only in every worker
-//   channel:        [request area: bell, ring; written by the host, read-only in the worker]
+//   channel:        [request area: bell, number, ring; written by the host, read-only in the worker]
 //                   [reply area:   sleep word, ring, texts; written by this worker only]
 //
-// A worker maps the whole segment read-only, and writable only its own reply area and the blocks of
-// its own node. The host reads each reply once and checks it against its ledger.
+// A worker maps the whole segment read-only, and writable only its own reply area and its number's area of
+// blocks. The host reads each reply once and checks it against its ledger.
 
 namespace tandem {
 
@@ -26,6 +27,17 @@ struct HostPage {
   alignas(kCacheLine) std::atomic<std::uint32_t> stopping{0};    // 1: bodies should return early
 };
 
+/// The beginning of a request area. Written by the host only.
+struct RequestHead {
+  std::atomic<std::uint32_t> bell{0};
+  /// The worker's number, or one of those below. A spare waits for it on the bell, if its body asks.
+  std::atomic<std::int32_t> number{0};
+
+  static constexpr std::int32_t kSpare = -1;     // no number yet
+  static constexpr std::int32_t kNoneEver = -2;  // the run is ending
+};
+static_assert(sizeof(RequestHead) <= kCacheLine);
+
 enum class RequestKind : std::uint32_t { work = 1, stop = 2 };
 inline constexpr std::uint32_t kInlineInput = 0xFFFFFFFFU;  // the message is in the token
 inline constexpr std::uint32_t kBlockInput = 0xFFFFFFFEU;   // the message is in the item's own block
@@ -34,12 +46,12 @@ inline constexpr std::size_t kInlineBytes = 32;  // also the alignment that an i
 /// Host to worker.
 struct alignas(kCacheLine) RequestToken {
   RequestKind kind = RequestKind::stop;
-  std::uint32_t lease = 0;       // which block of the node takes the output
-  std::uint32_t generation = 0;  // of that lease; comes back in the reply
+  std::uint32_t block = 0;       // which block of the node takes the output
+  std::uint32_t generation = 0;  // of the lease that lends it; comes back in the reply
   std::int32_t attempt = 1;
   std::uint64_t sequence = 0;
   std::uint32_t input_node = kInlineInput;  // or the node whose block is the input
-  std::uint32_t input_lease = 0;
+  std::uint32_t input_block = 0;
   alignas(kInlineBytes) std::byte message[kInlineBytes] = {};
 };
 static_assert(sizeof(RequestToken) == kCacheLine);
@@ -50,7 +62,7 @@ enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, fa
 struct ReplyToken {
   ReplyKind kind = ReplyKind::done;
   std::uint32_t incarnation = 0;
-  std::uint32_t lease = 0;
+  std::uint32_t block = 0;
   std::uint32_t generation = 0;
   std::uint64_t sequence = 0;
   std::uint64_t busy_nanoseconds = 0;  // a hint for dispatch, believed within bounds
@@ -81,9 +93,7 @@ struct ChannelLayout {
   }
   std::size_t bytes() const noexcept { return request_bytes() + reply_bytes(); }
 
-  std::atomic<std::uint32_t>& bell(std::byte* base) const noexcept {
-    return *reinterpret_cast<std::atomic<std::uint32_t>*>(base + offset);
-  }
+  RequestHead& head(std::byte* base) const noexcept { return *reinterpret_cast<RequestHead*>(base + offset); }
   std::byte* request_ring(std::byte* base) const noexcept { return base + offset + kCacheLine; }
   std::atomic<std::uint32_t>& sleep_word(std::byte* base) const noexcept {
     return *reinterpret_cast<std::atomic<std::uint32_t>*>(base + reply_offset());

@@ -17,8 +17,11 @@ enum class Placement : std::uint8_t { thread, process };
 /// The settings of one node.
 struct NodeConfig {
   Placement placement = Placement::thread;
-  int workers = 1;                                   ///< 1 to 1024
-  int attempts = 3;                                  ///< how often one message may take a worker down
+  int workers = 1;                           ///< 1 to 1024
+  int attempts = 3;                          ///< how often one message may take a worker down
+  int spares = 1;                            ///< worker processes kept ready to replace others; 0 to 64
+  std::optional<std::size_t> worker_memory;  ///< bytes a worker process may take of its own; unset: no limit
+  std::optional<int> wait_for_debugger;      ///< the number of the worker process that waits for one
   std::optional<std::chrono::nanoseconds> deadline;  ///< unset: a message may run for ever
 
   bool operator==(const NodeConfig&) const = default;

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <string_view>
 
@@ -78,8 +79,15 @@ class Context {
   [[nodiscard]] std::uint64_t sequence() const noexcept { return sequence_; }
   /// How often this message has been tried, this time included: from 1.
   [[nodiscard]] int attempt() const noexcept { return attempt_; }
-  /// This worker's index within its node, from 0.
-  [[nodiscard]] int worker() const noexcept { return worker_; }
+  /// This worker's number within its node, from 0 to `workers` - 1; no two that are alive have the same.
+  /// A replacement that is started ahead of its need has no number yet: in its start() this waits until it has one.
+  [[nodiscard]] int worker() const {
+    if (worker_ < 0 && ask_worker_ != nullptr) worker_ = (*ask_worker_)();
+    return worker_;
+  }
+  /// For the runtime: whom worker() asks while the number is not known. Lifetime: the context's.
+  void ask_worker_from(const std::function<int()>& ask) noexcept { ask_worker_ = &ask; }
+  void set_worker(int worker) noexcept { worker_ = worker; }
   /// The node's name.
   [[nodiscard]] std::string_view node() const noexcept { return node_; }
 
@@ -99,7 +107,8 @@ class Context {
   Random random_;
   const std::atomic<std::uint32_t>* stop_flag_;
   std::uint64_t sequence_ = 0;
-  int worker_;
+  mutable int worker_;
+  const std::function<int()>* ask_worker_ = nullptr;
   int attempt_ = 1;
 };
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <tandem/audit.hpp>
 #include <tandem/config.hpp>
 #include <tandem/crew.hpp>
 #include <tandem/node.hpp>
@@ -92,7 +93,9 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::uint64_t emitted_messages() const noexcept;
   /// Blocks lent now, over all nodes.
   std::uint64_t lent_blocks() const noexcept;
-  std::vector<pid_t> worker_pids() const;
+  /// The books; see Runtime::audit().
+  Audit audit();
+  std::vector<pid_t> worker_pids(bool spares) const;
 
   Crew& crew(std::uint32_t node) noexcept { return *crews_[node]; }
   /// Whether the item's message was made by a source of this runtime.

@@ -53,6 +53,8 @@ class Crew : public Flushable {
   bool starved() noexcept;
   /// True when some worker is at work.
   bool busy() noexcept;
+  /// Adds the node's numbers, and what is wrong with them.
+  void audit(Audit& audit);
   /// After stop(): returns once no thread that was flushing this crew is still handing on what came of it.
   void wait_quiet() const noexcept;
   const NodeInfo& node() const noexcept { return node_; }
@@ -79,12 +81,14 @@ class Crew : public Flushable {
   virtual void wake(const Acts& acts) noexcept = 0;
   /// Workers at work now. Under the lock.
   virtual bool anybody_busy() const noexcept = 0;
+  /// What the workers were asked, beside the blocks. Under the lock.
+  virtual void audit_workers(Audit&) const {}
   void carry_out(Acts& acts) noexcept;
 
   // Under the lock, all of them:
-  /// The next pending message with a lease and a block for it; passes failed inputs on, and turns
-  /// messages for which there is no memory at all into errors. Null: none, or it must wait.
-  Lease* next_job(Acts& acts);
+  /// The next pending message with a lease and a block of this area for it; passes failed inputs on, and
+  /// turns messages for which there is no memory at all into errors. Null: none, or it must wait.
+  Lease* next_job(Acts& acts, std::uint32_t area = 0);
   void take_inbox(Acts& acts);
   /// The item is made: its input may go, and it goes out.
   void complete(Lease& lease, Acts& acts);
@@ -96,7 +100,7 @@ class Crew : public Flushable {
   void fail_pending(Acts& acts);
   const Handle& input_of(const Lease& lease) const { return inputs_[lease.index]; }
   std::byte* output_of(const Lease& lease) const noexcept {
-    return pool_.block(lease.index) + node_.layout.output_offset();
+    return pool_.block(lease) + node_.layout.output_offset();
   }
   /// The input as a body wants it. In this process.
   const void* payload_of_input(const Lease& lease) const noexcept;
@@ -125,7 +129,7 @@ class Crew : public Flushable {
   bool stopped_ = false;
 
  private:
-  Lease* lend(Job& job);
+  Lease* lend(Job& job, Lease* lease);
   std::unique_ptr<Failure> failure_of(const Lease& input) const;
   void do_without_block(Lease& lease, Acts& acts);
   void flush_if_asked() noexcept;

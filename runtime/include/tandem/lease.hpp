@@ -55,7 +55,7 @@ struct alignas(64) Lease {
   // Constant after construction.
   LeaseOwner* owner = nullptr;
   const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to
-  std::uint32_t index = 0;    // place in the owner's table, and of the block in its area
+  std::uint32_t index = 0;    // place in the owner's table
 
   // Constant from the first handle to the last.
   std::uint32_t generation = 0;      // counts the lends of this lease: tells a late reply from a true one
@@ -72,6 +72,11 @@ struct alignas(64) Lease {
 
   // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
   std::atomic<std::uint64_t> sequencers{0};
+
+  // Of a pool, and constant while the lease is lent.
+  std::uint32_t block = 0;  // which block of the node it lends
+  std::uint32_t list = 0;   // which of the owner's free lists it comes from and returns to
+  bool backed = false;      // its block has pages of its own
 
   Lease* next = nullptr;  // link of the owner's free list, while nobody holds the lease
 

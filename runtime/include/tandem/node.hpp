@@ -31,13 +31,9 @@ struct NodeInfo {
   std::uint64_t random_key = 0;   // stream_key(seed, name)
   std::size_t message_bytes = 0;  // of an input that a source makes; 0 when the input is Arrays
   BlockLayout layout;
-  std::size_t blocks_offset = 0;
-  std::uint32_t blocks = 0;
+  BlockAreas blocks;
   std::function<std::unique_ptr<Body>()> make_body;
 
-  std::size_t blocks_bytes() const noexcept {
-    return round_up(layout.stride() * blocks, Segment::page_bytes());
-  }
   bool output_is_arrays() const noexcept { return layout.arrays != nullptr; }
 };
 

@@ -6,8 +6,10 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <tandem/array.hpp>
+#include <tandem/audit.hpp>
 #include <tandem/lease.hpp>
 #include <tandem/lease_table.hpp>
 #include <tandem/segment.hpp>
@@ -24,29 +26,55 @@ struct BlockLayout {
   std::size_t output_offset() const noexcept { return round_up(message_bytes, kAlign); }
   /// Distance of two blocks. Large blocks begin on a page, so that no two share one.
   std::size_t stride() const noexcept;
+  bool is_large() const noexcept { return stride() >= kLargeBlock; }
 
   static constexpr std::size_t kAlign = 64;
   static constexpr std::size_t kLargeBlock = 32 * 1024;
 };
 
+/// Where the blocks of a node lie: `areas` equal parts of the segment, each with room for all `count` blocks
+/// that can be lent at a time. A worker process can write the area of its own number only, so that a stray pointer
+/// reaches no other worker's items. Areas are address space; pages exist for `count` blocks in all
+/// (small blocks share pages, and may have them in every area).
+struct BlockAreas {
+  std::size_t offset = 0;  // in the segment, in bytes; a multiple of a page
+  std::size_t stride = 0;
+  std::uint32_t count = 0;
+  std::uint32_t areas = 1;
+
+  std::size_t area_bytes() const noexcept { return round_up(stride * count, Segment::page_bytes()); }
+  std::size_t bytes() const noexcept { return area_bytes() * areas; }
+  std::size_t area_offset(std::uint32_t area) const noexcept { return offset + area * area_bytes(); }
+  /// block: its number over all areas.
+  std::size_t block_offset(std::uint32_t block) const noexcept {
+    return area_offset(block / count) + (block % count) * stride;
+  }
+};
+
 /// The ledger of one node: its leases and the blocks that they lend. In the host only.
 ///
-///     free here + returned + lent = size, at any time
+///     free + lent + withdrawn = size, whenever nothing moves
 ///
-/// Blocks are lent last-in-first-out, so that a consumer that keeps up works in a few hot ones, and
-/// get their pages when they are first lent.
-/// Threads   take(), give_back() and back() by one thread at a time (the crew's lock); ended() by
-///           any thread at any time.
+/// A lease lends a block of the area of the worker that it is lent for. It keeps that block when it is
+/// returned, and is lent last-in-first-out, so that a consumer that keeps up works in a few hot blocks. Only
+/// when an area has no free block, and no lease is without one, is a block of another area given up for a new one.
+/// Threads   take(), has(), give_back(), back() and audit() by one thread at a time (the crew's lock);
+///           ended() by any thread at any time.
 class Pool final : public LeaseOwner {
  public:
   enum class Backing { backed, refused };
 
-  /// Lends from `count` blocks that begin at `offset` of the segment.
-  Pool(std::string node, Segment& segment, std::size_t offset, const BlockLayout& layout, std::uint32_t count);
+  Pool(std::string node, Segment& segment, const BlockLayout& layout, const BlockAreas& where);
 
-  /// The lease used last, or null when all are lent: then on_returned runs at the next return.
-  /// Its reference count, root and contents are the caller's to set.
-  [[nodiscard]] Lease* take() noexcept;
+  /// A lease with a block of this area, or null when all are lent: then on_returned runs at the next
+  /// return. Its reference count, root and contents are the caller's to set.
+  [[nodiscard]] Lease* take(std::uint32_t area) noexcept;
+  /// The same for an item that needs no block, because it carries an error.
+  [[nodiscard]] Lease* take_any() noexcept;
+  /// Whether take() would find one without giving up a block of another area.
+  [[nodiscard]] bool has(std::uint32_t area) noexcept { return table_.any(area) || table_.any(unbound()); }
+  /// Whether take() would find one at all.
+  [[nodiscard]] bool has_any() noexcept;
   /// Returns a lease that was taken and never handed on.
   void give_back(Lease& lease) noexcept;
   /// Makes sure that the lease's block has pages. A refused lease can carry an error, no value.
@@ -57,13 +85,17 @@ class Pool final : public LeaseOwner {
   Lease& at(std::uint32_t index) noexcept { return table_.at(index); }
   std::uint32_t size() const noexcept { return table_.size(); }
   std::uint32_t usable() const noexcept { return size() - withdrawn_; }
+  std::uint32_t withdrawn() const noexcept { return withdrawn_; }
+  std::uint32_t free() noexcept { return table_.free(); }
   /// Leases in somebody's hands, counted now; exact only while nothing moves. O(size).
   std::uint32_t lent() const noexcept;
   const BlockLayout& layout() const noexcept { return layout_; }
-  std::byte* block(std::uint32_t index) const noexcept {
-    return segment_.base() + offset_ + std::size_t{index} * stride_;
+  std::byte* block(const Lease& lease) const noexcept {
+    return segment_.base() + where_.block_offset(lease.block);
   }
   int refusal() const noexcept { return refusal_; }
+  /// Adds this node's numbers, and what is wrong with them.
+  void audit(Audit& audit);
 
   void entered_graph() noexcept override {}
   void left_graph(std::uint64_t, std::uint64_t) noexcept override {}
@@ -73,17 +105,31 @@ class Pool final : public LeaseOwner {
   std::function<void()> on_returned;
 
  private:
+  struct Area {
+    std::uint32_t fresh = 0;           // blocks from here on were never lent
+    std::vector<std::uint32_t> given;  // blocks before it that no lease has any more
+    std::size_t backed_bytes = 0;      // of small blocks: pages exist from the area's beginning to here
+  };
+
+  std::uint32_t unbound() const noexcept { return where_.areas; }  // the list of leases without a block
+  template <class Find>
+  Lease* find_or_want(Find find) noexcept;
+  Lease* find(std::uint32_t area) noexcept;
+  Lease* find_any() noexcept;
+  void bind(Lease& lease, std::uint32_t area);
+  void unbind(Lease& lease);
+  Backing back_small(Lease& lease) noexcept;
+
   // Constant after construction.
   const std::string node_;
   Segment& segment_;
-  const std::size_t offset_;
   const BlockLayout layout_;
-  const std::size_t stride_;
+  const BlockAreas where_;
 
   LeaseTable table_;
 
   // Guarded by the crew's lock.
-  std::size_t backed_bytes_ = 0;  // pages exist for [offset_, offset_ + backed_bytes_)
+  std::vector<Area> areas_;
   std::uint32_t withdrawn_ = 0;
   int refusal_ = 0;  // errno of the first block that the system refused
 

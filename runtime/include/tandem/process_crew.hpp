@@ -18,6 +18,9 @@ namespace tandem {
 /// end of a worker, at any instruction, leaves nothing to repair: the replies that it committed
 /// count, the message that it was at is tried again, and the others that it had are given to others.
 ///
+/// Numbers   the `workers` of the configuration are numbers; each has an area of blocks, and a process that serves
+///           it. Beside these processes there are `spares`, started but without a number. When a process
+///           ends, a spare takes its number, and the new process becomes the spare.
 /// Threads   submit() and flush() by any; all public functions below by the pump's thread.
 class ProcessCrew final : public Crew {
  public:
@@ -28,7 +31,7 @@ class ProcessCrew final : public Crew {
   /// A body in a worker has called Runtime::stop(). Called without locks, by the pump's thread.
   using Stop = std::function<void()>;
 
-  /// channels: one for each worker, whose memory has pages.
+  /// channels: one for each worker and spare, whose memory has pages.
   ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
               std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch, Nudge nudge,
               Stop stop);
@@ -37,7 +40,7 @@ class ProcessCrew final : public Crew {
   std::uint32_t first_slot() const noexcept { return first_slot_; }
   std::uint32_t slots() const noexcept { return static_cast<std::uint32_t>(workers_.size()); }
 
-  /// Makes the rings and asks for a first process for every worker.
+  /// Makes the rings and asks for a first process for every number. Spares come when all of them are ready.
   void start();
   void started(Launcher::Started report);
   void not_started(const Launcher::NotStarted& report);
@@ -58,16 +61,23 @@ class ProcessCrew final : public Crew {
   /// Processes that are not known to be gone.
   std::uint32_t alive() const noexcept;
   int pidfd(std::uint32_t slot) const noexcept { return workers_[slot - first_slot_].pidfd.get(); }
-  /// The processes that are running now. By any thread.
-  std::vector<pid_t> pids();
+  /// The processes that are running now, with a number, or the spares. By any thread.
+  std::vector<pid_t> pids(bool spares);
 
  private:
   // One beside the one that it is at, so that a worker need not wait for the host between two.
   static constexpr std::uint64_t kLeastAhead = 2;
 
   enum class State : std::uint8_t { launching, starting, ready, gone, failed };
+  // What is known of a number, whichever processes served it.
+  struct Number {
+    int failed_starts = 0;  // one after the other
+    int barren = 0;         // incarnations one after the other that ended idle, and had not answered any
+    bool left_out = false;
+  };
   struct Worker {
     ChannelLayout channel;
+    int number = RequestHead::kSpare;
     State state = State::gone;
     std::uint32_t incarnation = 0;
     pid_t pid = -1;
@@ -80,25 +90,27 @@ class ProcessCrew final : public Crew {
     std::uint64_t answered = 0;  // requests before this place have their reply
     std::uint64_t service_nanoseconds = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
-    int failed_starts = 0;
     Clock::time_point busy_since;
     std::string condemned;  // why the host killed it, if it did
     bool lied = false;      // because of nonsense: any of the messages that it had may have written that
     bool overdue = false;   // because of the deadline
     bool useful = false;    // this incarnation has answered a message
-    int barren = 0;         // incarnations one after the other that ended idle, and had not answered any
     bool alone = false;     // the message that it was given last must be its only one
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
     bool running() const noexcept { return state == State::starting || state == State::ready; }
+    bool is_spare() const noexcept { return number < 0; }
+    bool serves() const noexcept { return number >= 0 && state == State::ready && condemned.empty(); }
   };
 
   void dispatch(Acts& acts) override;
   void wake(const Acts& acts) noexcept override;
   bool anybody_busy() const noexcept override;
+  void audit_workers(Audit& audit) const override;
 
   void launch(Worker& worker);
-  Worker* choose(bool idle);
+  void launch_wanted();
+  Worker* choose(bool alone);
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   void ask_to_end(Worker& worker, Acts& acts);
@@ -107,9 +119,20 @@ class ProcessCrew final : public Crew {
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   void start_failed(Worker& worker, const std::string& reason, Acts& acts);
   void condemn(Worker& worker, std::string reason);
+  std::string how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts);
+  void take_back(Worker& worker, const std::string& how, bool counts, Acts& acts);
+  void count_end(Worker& worker, State before, bool was_idle, const std::string& how, Acts& acts);
+  void replace(Worker& worker, Acts& acts);
+  Worker* best_spare();
+  void want_spares();
+  void give_spares_up(const std::string& reason, Acts& acts);
+  void set_number(Worker& worker, int number);
   std::string text_of(const Worker& worker, const ReplyToken& reply, std::uint64_t place) const;
   std::string name_of(const Worker& worker) const;
-  int index_of(const Worker& worker) const noexcept { return static_cast<int>(&worker - workers_.data()); }
+  std::uint32_t index_of(const Worker& worker) const noexcept {
+    return static_cast<std::uint32_t>(&worker - workers_.data());
+  }
+  Number& number_of(const Worker& worker) { return numbers_[static_cast<std::size_t>(worker.number)]; }
 
   std::byte* const base_;
   HostPage& page_;
@@ -120,8 +143,11 @@ class ProcessCrew final : public Crew {
 
   // Guarded by mutex_, but for pid, pidfd and incarnation, which only the pump's thread writes and
   // may read without it.
-  std::vector<Worker> workers_;
-  std::vector<std::uint32_t> to_launch_;
+  std::vector<Worker> workers_;  // by slot: numbers and spares in any order
+  std::vector<Number> numbers_;
+  std::vector<std::uint32_t> to_launch_;  // the pump's thread's own
+  int spare_ends_ = 0;                    // of spares, since the last that was of use
+  bool no_spares_ = false;
   bool ending_ = false;
 };
 

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include <tandem/audit.hpp>
 #include <tandem/config.hpp>
 
 namespace tandem {
@@ -49,8 +50,16 @@ class Runtime {
   std::uint64_t live_messages() const noexcept;
   /// Blocks of shared memory that are lent now.
   std::uint64_t lent_blocks() const noexcept;
-  /// The worker processes that are running now.
+  /// Checks the books: that every block and every credit is where exactly one record says that it is, and what each
+  /// worker was asked is recorded as lent to it. Audit::balanced() tells whether all is well.
+  /// Cost      looks at every lease. While items move it looks again, for about a second, until all equations hold
+  ///           at one moment; what stays broken is.
+  [[nodiscard]] Audit audit() const;
+  /// The worker processes that are running now and have a number. One that died is among them until the runtime
+  /// has learned of it.
   std::vector<pid_t> worker_pids() const;
+  /// The worker processes that are kept ready to replace others.
+  std::vector<pid_t> spare_pids() const;
 
   /// For nodes.
   const std::shared_ptr<Core>& core() const noexcept { return core_; }

@@ -14,7 +14,7 @@ namespace tandem {
 /// Its size is only address space; pages exist from back() on. Sealed against growing and
 /// shrinking, so that no process can take pages away under another's feet (memfd_create(2),
 /// fcntl(2) F_ADD_SEALS).
-/// Threads   back() may be called by several threads; all else is constant after construction.
+/// Threads   back() and release() may be called by several threads; all else is constant after construction.
 class Segment {
  public:
   /// Errors    throws MemoryError when the system refuses the file or the address space.
@@ -29,6 +29,8 @@ class Segment {
   /// Takes real pages for a range, so that touching it can never raise SIGBUS.
   /// Returns   0, or the errno of fallocate(2): ENOMEM or ENOSPC when the system has no more.
   [[nodiscard]] int back(std::size_t offset, std::size_t bytes) noexcept;
+  /// Gives the pages of a range back to the system (fallocate(2), FALLOC_FL_PUNCH_HOLE).
+  void release(std::size_t offset, std::size_t bytes) noexcept;
 
   /// Whether a fork of this process shares the segment; false at first, so that neither the user's children
   /// nor another runtime's workers keep or reach it. Hold fork_mutex() from true to false.

@@ -6,7 +6,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 
+#include <tandem/audit.hpp>
 #include <tandem/lease.hpp>
 #include <tandem/lease_table.hpp>
 #include <tandem/linger.hpp>
@@ -71,6 +73,8 @@ class Source final : public LeaseOwner {
 
   std::uint32_t id() const noexcept { return id_; }
   std::uint32_t in_flight_limit() const noexcept { return limit_; }
+  /// Adds this source's numbers, and what is wrong with them.
+  void audit(const std::string& name, Audit& audit) const;
   std::uint64_t emitted() const noexcept { return next_sequence_.load(std::memory_order_relaxed); }
   std::uint32_t in_graph() const noexcept { return graph_part(state_.load(std::memory_order_seq_cst)); }
   std::uint32_t live() const noexcept { return live_part(state_.load(std::memory_order_seq_cst)); }

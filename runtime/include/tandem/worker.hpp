@@ -13,7 +13,6 @@ namespace tandem {
 struct WorkerPlan {
   const NodeTable* nodes = nullptr;
   const NodeInfo* node = nullptr;
-  int worker = 0;  // index within the node
   ChannelLayout channel;
   std::byte* base = nullptr;  // of the segment
   std::size_t segment_bytes = 0;
