@@ -11,4 +11,4 @@ configure_package_config_file(cmake/tandem-config.cmake.in "${PROJECT_BINARY_DIR
   INSTALL_DESTINATION "${package_dir}")
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/tandem-config-version.cmake" COMPATIBILITY SameMinorVersion)
 install(FILES "${PROJECT_BINARY_DIR}/tandem-config.cmake" "${PROJECT_BINARY_DIR}/tandem-config-version.cmake"
-  cmake/FindxxHash.cmake cmake/FindRandom123.cmake DESTINATION "${package_dir}")
+  cmake/FindxxHash.cmake cmake/FindRandom123.cmake cmake/Findlibdw.cmake DESTINATION "${package_dir}")

@@ -268,6 +268,9 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
       [pump = pump_.get()](std::uint32_t which, std::uint32_t incarnation) {
         pump->launch(which, incarnation);
       },
+      [pump = pump_.get()](std::uint32_t which, std::uint32_t incarnation) {
+        pump->inspect(which, incarnation);
+      },
       [pump = pump_.get()] { pump->ring(); }, [this] { ask_to_stop(); });
   slot += static_cast<std::uint32_t>(node.config.workers + node.config.spares);
   pump_->add(*crew);

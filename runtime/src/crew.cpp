@@ -191,9 +191,9 @@ void Crew::complete(Lease& lease, Acts& acts) {
   acts.emit.emplace_back(&lease, Part::graph);
 }
 
-void Crew::fail(Lease& lease, std::string reason, Acts& acts) {
+void Crew::fail(Lease& lease, std::string reason, Acts& acts, std::string stack) {
   lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
-                                                    std::move(reason)});
+                                                    std::move(reason), std::move(stack)});
   complete(lease, acts);
 }
 
@@ -213,7 +213,7 @@ void Crew::reclaim(Lease& lease, int attempt, bool alone) {
 }
 
 void Crew::give_up(std::string reason, int worker, Acts& acts) {
-  given_up_ = Failure{node_.name, 0, worker, 1, std::move(reason)};
+  given_up_ = Failure{node_.name, 0, worker, 1, std::move(reason), {}};
   fail_pending(acts);
 }
 

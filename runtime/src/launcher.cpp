@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -21,13 +22,16 @@
 #include <vector>
 
 #include <tandem/error.hpp>
+#include <tandem/stack.hpp>
 
 namespace tandem {
 namespace {
 
-enum class MessageKind : std::uint32_t { request, started, not_started, ended };
+enum class MessageKind : std::uint32_t { request, inspect, started, not_started, ended, inspected };
 
-// One datagram of the socket pair, either way.
+constexpr std::size_t kLongestStack = 8192;
+
+// One datagram of the socket pair, either way. A text follows `inspected`.
 struct Message {
   MessageKind kind = MessageKind::request;
   std::uint32_t slot = 0;
@@ -35,11 +39,11 @@ struct Message {
   std::int32_t number = 0;  // pid, errno or status
 };
 
-bool send_message(int socket, Message message, int attached = -1, int flags = 0) {
-  iovec data{&message, sizeof message};
+bool send_message(int socket, Message message, int attached = -1, int flags = 0, std::string text = {}) {
+  iovec data[] = {{&message, sizeof message}, {text.data(), std::min(text.size(), kLongestStack)}};
   msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
+  header.msg_iov = data;
+  header.msg_iovlen = 2;
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   if (attached >= 0) {
     header.msg_control = control;
@@ -57,17 +61,19 @@ bool send_message(int socket, Message message, int attached = -1, int flags = 0)
 }
 
 // False at the end of the stream, on an error and, with MSG_DONTWAIT, when nothing is there.
-bool receive_message(int socket, int flags, Message& message, Descriptor* attached) {
-  iovec data{&message, sizeof message};
+bool receive_message(int socket, int flags, Message& message, Descriptor* attached, std::string& text) {
+  char rest[kLongestStack];
+  iovec data[] = {{&message, sizeof message}, {rest, sizeof rest}};
   msghdr header{};
-  header.msg_iov = &data;
-  header.msg_iovlen = 1;
+  header.msg_iov = data;
+  header.msg_iovlen = 2;
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   ssize_t got = 0;
   while ((got = recvmsg(socket, &header, flags | MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {}
-  if (got != static_cast<ssize_t>(sizeof message)) return false;
+  if (got < static_cast<ssize_t>(sizeof message)) return false;
+  text.assign(rest, static_cast<std::size_t>(got) - sizeof message);
   const cmsghdr* const part = CMSG_FIRSTHDR(&header);
   if (attached != nullptr && part != nullptr && part->cmsg_type == SCM_RIGHTS) {
     int number = -1;
@@ -110,7 +116,12 @@ class Server {
 
   void answer() {
     Message request;
-    if (!receive_message(socket_, 0, request, nullptr)) _exit(0);  // the host is gone
+    std::string none;
+    if (!receive_message(socket_, 0, request, nullptr, none)) _exit(0);  // the host is gone
+    if (request.kind == MessageKind::inspect) {
+      inspect(request);
+      return;
+    }
     // A worker waits for a byte until the host has been told of it. If this server ends before that, the
     // worker sees the end of the pipe and ends too, without having touched its channel, which the next
     // server's worker then finds new.
@@ -137,6 +148,22 @@ class Server {
     children_.push_back({pid, request.slot, request.incarnation});
     report({MessageKind::started, request.slot, request.incarnation, pid}, pidfd.get());
     [[maybe_unused]] const auto written = write(tell_it.get(), "", 1);  // fails if it is dead, which is known
+  }
+
+  // In a process of its own, because nobody knows how long it takes. It ends with the worker, whom the host kills
+  // soon, and with this server.
+  void inspect(const Message& request) {
+    for (const Child& child : children_) {
+      if (child.slot != request.slot || child.incarnation != request.incarnation) continue;
+      const pid_t server = getpid();
+      if (fork() != 0) return;  // without one, the host does not wait for long
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (getppid() != server) _exit(1);
+      prctl(PR_SET_NAME, "tandem:looks");
+      send_message(socket_, {MessageKind::inspected, request.slot, request.incarnation, 0}, -1, 0,
+                   stack_of(child.pid));
+      _exit(0);
+    }
   }
 
   [[noreturn]] void become_worker(pid_t server, const Message& request, Descriptor wait_for_it) {
@@ -303,10 +330,18 @@ Launcher::Request Launcher::request(std::uint32_t slot, std::uint32_t incarnatio
   return errno == EAGAIN ? Request::full : Request::gone;
 }
 
+Launcher::Request Launcher::inspect(std::uint32_t slot, std::uint32_t incarnation) noexcept {
+  if (!running()) return Request::gone;
+  const bool sent = send_message(socket_.get(), {MessageKind::inspect, slot, incarnation, 0}, -1, MSG_DONTWAIT);
+  return sent ? Request::sent : Request::gone;
+}
+
 std::optional<Launcher::Report> Launcher::receive() {
   Message message;
   Descriptor attached;
-  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, &attached)) { return std::nullopt; }
+  std::string text;
+  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, &attached, text))
+    return std::nullopt;
   switch (message.kind) {
     case MessageKind::started:
       if (!attached) {  // this process had no descriptor left for it, so nobody could watch the worker
@@ -315,6 +350,7 @@ std::optional<Launcher::Report> Launcher::receive() {
       }
       return Started{message.slot, message.incarnation, message.number, std::move(attached)};
     case MessageKind::not_started: return NotStarted{message.slot, message.incarnation, message.number};
+    case MessageKind::inspected: return Inspected{message.slot, message.incarnation, std::move(text)};
     default: return Ended{message.slot, message.incarnation, message.number};
   }
 }

@@ -17,18 +17,21 @@ namespace {
 constexpr std::uint64_t kAheadNanoseconds = 100'000;
 // A worker that ends idle is replaced at once, but not for ever.
 constexpr int kMostBarren = 100;
+// How long an overdue worker lives on for its stack to be read.
+constexpr std::chrono::seconds kInspectWithin{1};
 constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker says it was busy
 
 }  // namespace
 
 ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
                          std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch,
-                         Nudge nudge, Stop stop)
+                         Inspect inspect, Nudge nudge, Stop stop)
     : Crew{node, pool, outlet},
       base_{base},
       page_{page},
       first_slot_{first_slot},
       launch_{std::move(launch)},
+      inspect_{std::move(inspect)},
       nudge_{std::move(nudge)},
       stop_{std::move(stop)},
       workers_(channels.size()),
@@ -73,6 +76,8 @@ void ProcessCrew::launch(Worker& worker) {
     worker.condemned.clear();
     worker.lied = false;
     worker.overdue = false;
+    worker.exhausted = false;
+    worker.stack.clear();
     worker.useful = false;
     worker.alone = false;
     worker.state = State::launching;
@@ -285,6 +290,8 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   if (place == 0) {  // the first reply is about the start, and no other is
     if (reply.kind == ReplyKind::ready && worker.state == State::starting) {
       worker.state = State::ready;
+      if (!worker.is_spare()) no_spares_ = false;  // what was in the way may be gone
+      spare_failed_starts_ = 0;
       want_spares();
       acts.stop = acts.stop || reply.stop == 1;
     } else if (reply.kind == ReplyKind::start_failed) {
@@ -327,8 +334,26 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   if (node_.config.deadline) worker.busy_since = Clock::now();
   if (reply.kind == ReplyKind::done) {
     complete(lease, acts);
+  } else if (reply.again == 1) {
+    ran_out_of_memory(worker, lease, text_of(worker, reply, place), acts);
   } else {
     fail(lease, text_of(worker, reply, place), acts);
+  }
+}
+
+// The messages before this one may have taken the memory: a fresh process may do it.
+void ProcessCrew::ran_out_of_memory(Worker& worker, Lease& lease, const std::string& reason, Acts& acts) {
+  worker.condemned = reason;
+  worker.exhausted = true;
+  send_pidfd_signal(worker.pidfd.get(), SIGKILL);
+  const bool again = lease.attempt < node_.config.attempts && !ending_;
+  acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker), reason,
+                                 lease.sequence, lease.attempt, node_.config.attempts,
+                                 again ? "; trying again in a fresh process" : ""));
+  if (again) {
+    put_back(lease, lease.attempt + 1, lease.alone);
+  } else {
+    fail(lease, reason, acts);
   }
 }
 
@@ -370,6 +395,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     const Hold hold{*this};
     if (worker.incarnation != incarnation || !worker.running()) return;
     const std::string how = how_it_ended(worker, cause, counts, acts);
+    counts = counts && !worker.exhausted;
     const State before = worker.state;
     const bool was_idle = worker.outstanding() == 0;
     if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);
@@ -396,6 +422,8 @@ std::string ProcessCrew::how_it_ended(Worker& worker, const std::string& cause, 
   if (!worker.condemned.empty()) how = worker.condemned;
   // It had answered after all: the message that it was at then was not late.
   if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;
+  if (worker.overdue && !worker.stack.empty())
+    how += "; it was in " + worker.stack.substr(0, worker.stack.find('\n'));
   return how;
 }
 
@@ -426,7 +454,7 @@ void ProcessCrew::take_back(Worker& worker, const std::string& how, bool counts,
     if (again) {
       put_back(lease, lease.attempt + (counts ? 1 : 0), lease.alone);
     } else {
-      fail(lease, how, acts);
+      fail(lease, one_line(how), acts, worker.overdue ? worker.stack : std::string{});
     }
   }
   worker.answered = worker.requests.pushed();
@@ -436,9 +464,8 @@ void ProcessCrew::take_back(Worker& worker, const std::string& how, bool counts,
 void ProcessCrew::count_end(Worker& worker, State before, bool was_idle, const std::string& how, Acts& acts) {
   const int attempts = node_.config.attempts;
   if (worker.is_spare()) {
-    ++spare_ends_;
-    if (before == State::starting && spare_ends_ >= attempts) give_spares_up("start: " + how, acts);
-    if (spare_ends_ >= kMostBarren) give_spares_up(how, acts);
+    if (before == State::starting && ++spare_failed_starts_ >= attempts) give_spares_up("start: " + how, acts);
+    if (++spare_ends_ >= kMostBarren) give_spares_up(how, acts);
     return;
   }
   Number& number = number_of(worker);
@@ -508,27 +535,47 @@ void ProcessCrew::give_spares_up(const std::string& reason, Acts& acts) {
 
 ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point now) {
   auto next = Clock::time_point::max();
-  if (!node_.config.deadline) return next;
-  const Hold hold{*this};
-  for (Worker& worker : workers_) {
-    if (!worker.serves() || worker.outstanding() == 0) continue;
-    if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr) continue;  // it is ending
-    const auto due = worker.busy_since + *node_.config.deadline;
-    if (due > now) {
-      next = std::min(next, due);
-      continue;
+  if (!node_.config.deadline || node_.config.wait_for_debugger) return next;
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> overdue;
+  {
+    const Hold hold{*this};
+    for (Worker& worker : workers_) {
+      if (worker.overdue && worker.running()) {
+        if (worker.kill_at <= now) send_pidfd_signal(worker.pidfd.get(), SIGKILL);
+        if (worker.kill_at > now) next = std::min(next, worker.kill_at);
+        continue;
+      }
+      if (!worker.serves() || worker.outstanding() == 0) continue;
+      if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr) continue;  // it is ending
+      const auto due = worker.busy_since + *node_.config.deadline;
+      if (due > now) {
+        next = std::min(next, due);
+        continue;
+      }
+      if (worker.replies.ready()) {  // it is this thread that is late
+        next = now;
+        continue;
+      }
+      worker.condemned =
+          fmt::format("ran longer than its deadline of {} ms and was killed",
+                      std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
+      worker.overdue = true;
+      worker.kill_at = now + kInspectWithin;
+      next = std::min(next, worker.kill_at);
+      overdue.emplace_back(first_slot_ + index_of(worker), worker.incarnation);
     }
-    if (worker.replies.ready()) {  // it is this thread that is late
-      next = now;
-      continue;
-    }
-    worker.condemned =
-        fmt::format("ran longer than its deadline of {} ms and was killed",
-                    std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
-    worker.overdue = true;
-    send_pidfd_signal(worker.pidfd.get(), SIGKILL);
   }
+  for (const auto& [slot, incarnation] : overdue) inspect_(slot, incarnation);
   return next;
+}
+
+void ProcessCrew::inspected(Launcher::Inspected seen) {
+  Worker& worker = workers_[seen.slot - first_slot_];
+  const Hold hold{*this};
+  if (worker.incarnation != seen.incarnation || !worker.overdue || !worker.running()) return;
+  worker.stack = std::move(seen.stack);
+  worker.kill_at = Clock::now();
+  send_pidfd_signal(worker.pidfd.get(), SIGKILL);
 }
 
 void ProcessCrew::ask_to_end() {

@@ -3,11 +3,13 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <exception>
+#include <fstream>
 #include <utility>
 
 #include <tandem/error.hpp>
@@ -39,7 +41,28 @@ int make_epoll() {
   return descriptor;
 }
 
+// The kernel counts what its memory killer has ended, on the whole machine (proc(5), vmstat).
+std::uint64_t memory_kills() {
+  std::ifstream file{"/proc/vmstat"};
+  std::string name;
+  std::uint64_t count = 0;
+  while (file >> name >> count) {
+    if (name == "oom_kill") return count;
+  }
+  return 0;
+}
+
 }  // namespace
+
+// A hint, not a proof: somebody else's process may have been the one.
+std::string Pump::memory_killer_text(int status) {
+  if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return {};
+  const std::uint64_t before = std::exchange(memory_kills_, memory_kills());
+  if (memory_kills_ == before) return {};
+  return "; the kernel's memory killer has been at work, so memory may have run out: lower workers, in_flight "
+         "or the "
+         "size of the outputs";
+}
 
 Pump::Pump(Segment& segment, HostPage& page, std::chrono::nanoseconds grace)
     : segment_{segment}, page_{page}, grace_{grace}, epoll_{make_epoll()}, sleeper_{page.sleep_word} {}
@@ -76,6 +99,7 @@ void Pump::run(std::promise<void> started) {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, nullptr);
+  memory_kills_ = memory_kills();
   try {
     watch(bell_.descriptor(), Event::bell, 0);
     launcher_->start();
@@ -200,6 +224,11 @@ void Pump::launch(std::uint32_t slot, std::uint32_t incarnation) {
   send_requests();
 }
 
+void Pump::inspect(std::uint32_t slot, std::uint32_t incarnation) {
+  if (launcher_->inspect(slot, incarnation) == Launcher::Request::sent) return;
+  crew_of(slot).inspected({slot, incarnation, {}});
+}
+
 // As many as the socket takes; the rest after the next report. A server that just ended has a successor, to
 // which all that is awaited is sent again: replace_server().
 void Pump::send_requests() {
@@ -240,6 +269,8 @@ void Pump::receive_reports() {
       if (slots_[end->slot].incarnation != end->incarnation) continue;
       slots_[end->slot].status = end->status;
       settle(end->slot);
+    } else if (auto* const seen = std::get_if<Launcher::Inspected>(&*report)) {
+      crew_of(seen->slot).inspected(std::move(*seen));
     }
   }
   send_requests();
@@ -253,7 +284,8 @@ void Pump::settle(std::uint32_t slot) {
   if (!state.status && !state.orphaned && !late) return;
   slots_[slot].gone = false;
   if (state.status) {
-    crew_of(slot).ended(slot, state.incarnation, describe_status(*state.status), true);
+    crew_of(slot).ended(slot, state.incarnation,
+                        describe_status(*state.status) + memory_killer_text(*state.status), true);
   } else if (state.orphaned) {
     // No fault of the message, unless it is always there when a fork server dies.
     crew_of(slot).ended(slot, state.incarnation, "ended with the fork server, which was killed",

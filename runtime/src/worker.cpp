@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,10 +13,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <new>
 #include <string>
+#include <string_view>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -65,6 +70,8 @@ class Worker {
 
   void restrict_memory() const;
   void take_number_if_known();
+  void limit_memory();
+  void wait_for_debugger() const;
   bool start();
   void serve();
 
@@ -73,7 +80,7 @@ class Worker {
   void take_number(int number);
   void work(const RequestToken& request);
   const void* find_input(const RequestToken& request, Arrays& arrays) const;
-  void reply(ReplyKind kind, const RequestToken& request, const std::string& text);
+  void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
   void wait_for_requests();
   void ring_host();
 
@@ -96,6 +103,8 @@ class Worker {
   Context context_;
   std::unique_ptr<Body> body_;
   Clock::time_point now_ = Clock::now();
+  bool has_worked_ = false;
+  std::string memory_text_;  // made while there still is some
 };
 
 void Worker::restrict_memory() const {
@@ -137,12 +146,52 @@ int Worker::wait_number() {
   }
 }
 
+// Private memory that can be written counts (getrlimit(2), RLIMIT_DATA): what the body allocates, its threads'
+// stacks; not what it inherited, and not the shared blocks.
+void Worker::limit_memory() {
+  memory_text_ = "std::bad_alloc: memory ran out";
+  if (!node_.config.worker_memory) return;
+  memory_text_ =
+      fmt::format("std::bad_alloc: it wanted more than worker_memory = {}; raise it, or let the body take less",
+                  describe_bytes(*node_.config.worker_memory));
+  std::ifstream status{"/proc/self/status"};
+  std::string line;
+  std::size_t kibibytes = 0;
+  while (std::getline(status, line)) {
+    if (line.starts_with("VmData:")) kibibytes = std::strtoull(line.c_str() + 7, nullptr, 10);
+  }
+  rlimit limit{};
+  getrlimit(RLIMIT_DATA, &limit);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, kibibytes * 1024 + *node_.config.worker_memory);
+  setrlimit(RLIMIT_DATA, &limit);
+}
+
+void Worker::wait_for_debugger() const {
+  if (node_.config.wait_for_debugger != number_) return;
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);
+  std::fprintf(stderr, "node '%s', worker %d waits for a debugger: gdb -p %d\n", node_.name.c_str(), number_,
+               getpid());
+  const auto is_traced = [] {
+    std::ifstream status{"/proc/self/status"};
+    std::string word;
+    while (status >> word) {
+      if (word == "TracerPid:") return status >> word && word != "0";
+    }
+    return false;
+  };
+  // Ended with the host or the fork server, and by stop() after `grace`.
+  while (!is_traced()) std::this_thread::sleep_for(std::chrono::milliseconds{50});
+}
+
 bool Worker::start() {
   const RequestToken none{};
   const pid_t server = getppid();
   try {
     body_ = node_.make_body();
     body_->start(context_);
+  } catch (const std::bad_alloc&) {
+    reply(ReplyKind::start_failed, none, memory_text_);
+    return false;
   } catch (...) {
     reply(ReplyKind::start_failed, none, current_exception_text());
     return false;
@@ -181,7 +230,11 @@ void Worker::work(const RequestToken& request) {
       body_->run(input, output, context_);
     }
     reply(ReplyKind::done, request, {});
+  } catch (const std::bad_alloc&) {
+    // Not by itself the fault of this message, if there were others before it.
+    reply(ReplyKind::failed, request, memory_text_, node_.config.worker_memory && has_worked_);
   } catch (...) { reply(ReplyKind::failed, request, current_exception_text()); }
+  has_worked_ = true;
 }
 
 const void* Worker::find_input(const RequestToken& request, Arrays& arrays) const {
@@ -194,7 +247,7 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) cons
   return &arrays;
 }
 
-void Worker::reply(ReplyKind kind, const RequestToken& request, const std::string& text) {
+void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again) {
   const Clock::time_point end = Clock::now();
   ReplyToken token;
   token.kind = kind;
@@ -202,6 +255,7 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, const std::strin
   token.block = request.block;
   token.generation = request.generation;
   token.sequence = request.sequence;
+  token.again = again ? 1 : 0;
   token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
   token.busy_nanoseconds = static_cast<std::uint64_t>((end - now_).count());
   now_ = end;
@@ -240,6 +294,8 @@ void take_a_workers_place(const WorkerPlan& plan) {
     [[maybe_unused]] const auto written = write(file, "500", 3);
     close(file);
   }
+  // The fork server's children may read this one's stack, where only ancestors may otherwise (Yama).
+  prctl(PR_SET_PTRACER, static_cast<unsigned long>(getppid()));
   on_exit(leave_without_the_hosts_handlers, nullptr);
 }
 
@@ -254,6 +310,8 @@ void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {
     Worker worker{plan, incarnation};
     worker.restrict_memory();
     worker.take_number_if_known();
+    worker.limit_memory();
+    worker.wait_for_debugger();
     if (worker.start()) worker.serve();
   }  // the body's destructor runs here
   std::cout.flush();

@@ -92,7 +92,7 @@ class Crew : public Flushable {
   void take_inbox(Acts& acts);
   /// The item is made: its input may go, and it goes out.
   void complete(Lease& lease, Acts& acts);
-  void fail(Lease& lease, std::string reason, Acts& acts);
+  void fail(Lease& lease, std::string reason, Acts& acts, std::string stack = {});
   /// Takes back what a lost worker was given. The message waits again, at the front.
   void put_back(Lease& lease, int attempt, bool alone);
   /// No worker is left and none will come: every message fails with this reason.

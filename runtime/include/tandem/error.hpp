@@ -42,6 +42,8 @@ struct Failure {
   int worker = -1;  ///< -1: no worker had the message
   int attempt = 1;
   std::string reason;
+  /// Of a message that was over its deadline: where its worker stood, a line for each call, the innermost first.
+  std::string stack{};
 };
 
 /// One message that ended as an error: thrown at its place in the order.

@@ -56,7 +56,12 @@ class Launcher {
     std::uint32_t incarnation;
     int status;  // as waitpid(2) gives it
   };
-  using Report = std::variant<Started, NotStarted, Ended>;
+  struct Inspected {
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+    std::string stack;  // see stack_of()
+  };
+  using Report = std::variant<Started, NotStarted, Ended, Inspected>;
 
   /// worker_main runs in each new worker, which has the segment mapped, and must not return.
   Launcher(Segment& segment, std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
@@ -73,6 +78,8 @@ class Launcher {
   enum class Request { sent, full, gone };
   /// Asks for a worker; answered by Started or NotStarted. Never waits. full: again after the next report.
   [[nodiscard]] Request request(std::uint32_t slot, std::uint32_t incarnation) noexcept;
+  /// Asks where a worker stands; answered by Inspected, or not at all. Never waits.
+  [[nodiscard]] Request inspect(std::uint32_t slot, std::uint32_t incarnation) noexcept;
   /// The next report, if one has arrived.
   [[nodiscard]] std::optional<Report> receive();
 

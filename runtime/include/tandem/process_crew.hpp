@@ -27,14 +27,16 @@ class ProcessCrew final : public Crew {
   using Clock = std::chrono::steady_clock;
   /// Asks the launcher for a new incarnation of a slot; called without locks, by the pump's thread.
   using Launch = std::function<void(std::uint32_t slot, std::uint32_t incarnation)>;
+  /// Has a worker's stack read; answered by inspected().
+  using Inspect = std::function<void(std::uint32_t slot, std::uint32_t incarnation)>;
   using Nudge = std::function<void()>;
   /// A body in a worker has called Runtime::stop(). Called without locks, by the pump's thread.
   using Stop = std::function<void()>;
 
   /// channels: one for each worker and spare, whose memory has pages.
   ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
-              std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch, Nudge nudge,
-              Stop stop);
+              std::vector<ChannelLayout> channels, std::uint32_t first_slot, Launch launch, Inspect inspect,
+              Nudge nudge, Stop stop);
   ~ProcessCrew() override;
 
   std::uint32_t first_slot() const noexcept { return first_slot_; }
@@ -53,8 +55,10 @@ class ProcessCrew final : public Crew {
   /// and sleeping; while the pump is awake, others leave this to it, see wake().
   void ring_sleepers() noexcept;
   bool replies_ready() const noexcept;
-  /// Kills workers whose message is over its deadline; returns when to look again.
+  /// Has the stack of workers read whose message is over its deadline, and kills them; returns when to look again.
   Clock::time_point enforce_deadlines(Clock::time_point now);
+  /// Where an overdue worker stood; empty: unknown. It is killed now.
+  void inspected(Launcher::Inspected seen);
   /// Asks every worker to end after the message that it is at.
   void ask_to_end();
   void kill_all() noexcept;
@@ -91,11 +95,14 @@ class ProcessCrew final : public Crew {
     std::uint64_t service_nanoseconds = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
     Clock::time_point busy_since;
-    std::string condemned;  // why the host killed it, if it did
-    bool lied = false;      // because of nonsense: any of the messages that it had may have written that
-    bool overdue = false;   // because of the deadline
-    bool useful = false;    // this incarnation has answered a message
-    bool alone = false;     // the message that it was given last must be its only one
+    std::string condemned;      // why the host killed it, if it did
+    bool lied = false;          // because of nonsense: any of the messages that it had may have written that
+    bool overdue = false;       // because of the deadline
+    bool exhausted = false;     // because its memory ran out; it has said so, and no message is to blame
+    std::string stack;          // where it stood then
+    Clock::time_point kill_at;  // overdue, and its stack not known yet
+    bool useful = false;        // this incarnation has answered a message
+    bool alone = false;         // the message that it was given last must be its only one
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
     bool running() const noexcept { return state == State::starting || state == State::ready; }
@@ -117,6 +124,7 @@ class ProcessCrew final : public Crew {
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
+  void ran_out_of_memory(Worker& worker, Lease& lease, const std::string& reason, Acts& acts);
   void start_failed(Worker& worker, const std::string& reason, Acts& acts);
   void condemn(Worker& worker, std::string reason);
   std::string how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts);
@@ -138,6 +146,7 @@ class ProcessCrew final : public Crew {
   HostPage& page_;
   const std::uint32_t first_slot_;
   const Launch launch_;
+  const Inspect inspect_;
   const Nudge nudge_;
   const Stop stop_;
 
@@ -147,6 +156,7 @@ class ProcessCrew final : public Crew {
   std::vector<Number> numbers_;
   std::vector<std::uint32_t> to_launch_;  // the pump's thread's own
   int spare_ends_ = 0;                    // of spares, since the last that was of use
+  int spare_failed_starts_ = 0;           // since the last that started
   bool no_spares_ = false;
   bool ending_ = false;
 };

@@ -36,6 +36,8 @@ class Pump {
   /// Takes the crews in the order of their first slots. plans: one for each slot.
   void add(ProcessCrew& crew) { crews_.push_back(&crew); }
   void launch(std::uint32_t slot, std::uint32_t incarnation);
+  /// Has a worker's stack read; the crew hears of it if that works out. By the pump's thread.
+  void inspect(std::uint32_t slot, std::uint32_t incarnation);
   /// Forks the fork server and asks for all workers. Errors: throws what the fork server's start threw.
   void start(std::vector<WorkerPlan> plans);
   /// Lets workers finish for as long as `grace`, kills the rest, and returns when all are gone.
@@ -68,6 +70,7 @@ class Pump {
   void start_another_server();
   void send_requests();
   ProcessCrew& crew_of(std::uint32_t slot);
+  std::string memory_killer_text(int status);
   bool awaits_any() const noexcept;
 
   Segment& segment_;
@@ -84,6 +87,7 @@ class Pump {
   Linger linger_;
   std::atomic<bool> stop_{false};
   int servers_lost_ = 0;
+  std::uint64_t memory_kills_ = 0;
   bool ending_ = false;
   bool killed_ = false;
   Clock::time_point end_by_;
