@@ -17,6 +17,7 @@ struct Options {
   std::uint64_t arrays = 800;          // big ones, timed
   std::uint32_t big_in_flight = 8;
   int workers = 2;
+  int kills = 2000;                   // of workers
   std::chrono::seconds at_most{120};  // for one measurement
   std::string variants;               // only those whose name contains this
 };

@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/checked.hpp"
 #include "support/line.hpp"
 #include "support/tandem_test.hpp"
 
@@ -30,39 +31,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr const char* kManyAttempts = "100";  // so that no message becomes an error
-
-// What a message must become, byte by byte.
-struct Checked {
-  std::uint64_t words[12];
-};
-Checked checked(std::uint64_t value) {
-  Checked out;
-  for (std::uint64_t& word : out.words) word = value = value * 6364136223846793005U + 1442695040888963407U;
-  return out;
-}
-bool is_checked(const Checked& out, std::uint64_t value) {
-  const Checked wanted = checked(value);
-  return std::equal(std::begin(out.words), std::end(out.words), std::begin(wanted.words));
-}
-
-struct CheckedAfterWork {
-  std::uint64_t steps;
-  Checked operator()(const Number& in) const {
-    busy(steps);
-    return checked(in.value);
-  }
-};
-
-void fill_checked(const Number& in, Arrays& out) {
-  std::uint64_t value = in.value;
-  for (std::uint64_t& word : out.span<std::uint64_t>("words")) word = value = value * 3 + 1;
-}
-bool is_filled(const Arrays& out, std::uint64_t value) {
-  for (const std::uint64_t word : out.span<std::uint64_t>("words")) {
-    if (word != (value = value * 3 + 1)) return false;
-  }
-  return true;
-}
 
 void signal_all(const std::vector<pid_t>& pids, int signal) {
   for (const pid_t pid : pids) {

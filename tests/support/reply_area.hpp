@@ -10,7 +10,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string>
+#include <vector>
 
 #include <tandem/channel.hpp>
 
@@ -31,17 +33,27 @@ class ReplyArea {
       char* rest = nullptr;
       auto* const begin = reinterpret_cast<std::byte*>(std::strtoull(line, &rest, 16));
       if (host_page_ == nullptr) host_page_ = begin;
-      std::strtoull(rest + 1, &rest, 16);
+      auto* const end = reinterpret_cast<std::byte*>(std::strtoull(rest + 1, &rest, 16));
+      if (rest[2] != 'w') continue;
       // The first that is writable: read-only memory comes before it, the blocks of the node after it.
-      if (rest[2] == 'w' && area_ == nullptr) area_ = begin;
+      if (area_ == nullptr) area_ = begin;
+      writable_.emplace_back(begin, end);
     }
     std::fclose(maps);
     if (area_ == nullptr || area_ == host_page_) std::abort();
+    writable_.front() = writable_.front().subspan(bytes());
+    if (writable_.front().empty()) writable_.erase(writable_.begin());
   }
 
   std::byte* area() const { return area_; }
   std::size_t bytes() const { return layout_.reply_bytes(); }
   std::uint32_t capacity() const { return layout_.capacity; }
+  /// All else of Tandem's memory that this process can write: blocks.
+  const std::vector<std::span<std::byte>>& blocks() const { return writable_; }
+
+  /// The word that says whether this worker sleeps.
+  volatile std::uint32_t& sleep_word() const { return *reinterpret_cast<volatile std::uint32_t*>(area_); }
+  std::byte* text(std::uint64_t number) const { return layout_.text(base(), number); }
 
   volatile std::uint64_t& commit() const {
     return *reinterpret_cast<volatile std::uint64_t*>(layout_.reply_ring(base()));
@@ -60,15 +72,19 @@ class ReplyArea {
     return token;
   }
 
-  /// The request that the worker is at. Place 0 of the replies is about the start.
-  RequestToken request() const {
+  /// How many requests the worker was ever given, and one of the last.
+  std::uint64_t requested() const {
+    return *reinterpret_cast<const volatile std::uint64_t*>(layout_.request_ring(base()));
+  }
+  RequestToken request(std::uint64_t number) const {
     RequestToken request;
-    const std::uint64_t number = commit() - 1;
     std::memcpy(&request,
                 layout_.request_ring(base()) + kCacheLine + (number & (layout_.capacity - 1)) * sizeof request,
                 sizeof request);
     return request;
   }
+  /// The request that the worker is at. Place 0 of the replies is about the start.
+  RequestToken request() const { return request(commit() - 1); }
   /// What the worker would reply now if it were done.
   ReplyToken honest_reply() const {
     const RequestToken request = this->request();
@@ -85,17 +101,22 @@ class ReplyArea {
   std::uint32_t host_sleep_word() const {
     return reinterpret_cast<const HostPage*>(host_page_)->sleep_word.load(std::memory_order_seq_cst);
   }
-  /// Wakes the host through every eventfd that this process has.
-  static void ring_host() {
+  /// The eventfds that this process has: the host's bell is one.
+  static std::vector<int> bells() {
+    std::vector<int> bells;
     DIR* const open = opendir("/proc/self/fd");
     while (const dirent* const entry = readdir(open)) {
       char target[64] = {};
       if (readlinkat(dirfd(open), entry->d_name, target, sizeof target - 1) <= 0) continue;
-      if (std::strcmp(target, "anon_inode:[eventfd]") != 0) continue;
-      const std::uint64_t one = 1;
-      [[maybe_unused]] const auto written = write(std::atoi(entry->d_name), &one, sizeof one);
+      if (std::strcmp(target, "anon_inode:[eventfd]") == 0) bells.push_back(std::atoi(entry->d_name));
     }
     closedir(open);
+    return bells;
+  }
+  /// Wakes the host through every one of them.
+  static void ring_host() {
+    const std::uint64_t one = 1;
+    for (const int bell : bells()) { [[maybe_unused]] const auto written = write(bell, &one, sizeof one); }
   }
   /// Rings, and returns once the host has looked and gone to sleep again. False when it does not for long.
   bool let_host_look() const {
@@ -117,6 +138,7 @@ class ReplyArea {
   std::byte* base() const { return area_ - layout_.request_bytes(); }
 
   ChannelLayout layout_;  // with offset 0
+  std::vector<std::span<std::byte>> writable_;
   std::byte* host_page_ = nullptr;
   std::byte* area_ = nullptr;
 };
