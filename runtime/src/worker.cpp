@@ -69,7 +69,7 @@ class Worker {
   const std::uint32_t incarnation_;
   RequestReader requests_;
   ReplyWriter replies_;
-  FutexBell bell_;
+  FutexBell<> bell_;
   Linger linger_;
   Sleeper<> sleeper_;
   Ringer<> host_;
