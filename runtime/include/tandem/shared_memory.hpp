@@ -16,8 +16,12 @@ struct SharedMemory {
   static void fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
   /// Plain bytes: the orders of the words around them must keep writer and reader apart.
-  static void write(std::byte* to, const void* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
-  static void read(void* to, const std::byte* from, std::size_t bytes) noexcept { std::memcpy(to, from, bytes); }
+  static void write(std::byte* to, const void* from, std::size_t bytes) noexcept {
+    std::memcpy(to, from, bytes);
+  }
+  static void read(void* to, const std::byte* from, std::size_t bytes) noexcept {
+    std::memcpy(to, from, bytes);
+  }
 
   /// Sleeps while the word is `heard`; ends early for any reason. A shared futex (futex(2)): the processes may
   /// map the word at different addresses, and the sleeper may map it read-only.
