@@ -93,7 +93,7 @@ BENCHMARK(must_ring_awake);
 
 void futex_bell_nobody_sleeps(benchmark::State& state) {
   std::atomic<std::uint32_t> count{0};
-  const tandem::FutexBell bell{count};
+  const tandem::FutexBell<> bell{count};
   for (auto _ : state) bell.ring();
 }
 BENCHMARK(futex_bell_nobody_sleeps);
@@ -110,7 +110,7 @@ BENCHMARK(event_bell_ring_and_clear);
 // Two sleeping threads wake each other in turn: half of it is what one wake-up costs.
 void futex_bell_round_trip(benchmark::State& state) {
   std::atomic<std::uint32_t> there{0}, back{0};
-  const tandem::FutexBell ask{there}, answer{back};
+  const tandem::FutexBell<> ask{there}, answer{back};
   std::atomic<bool> stop{false};
   std::thread echo{[&] {
     for (std::uint32_t heard = 0;; ++heard) {

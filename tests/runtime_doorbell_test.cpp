@@ -63,9 +63,9 @@ class Talker {
   Side& mine_;
   Side& other_;
   Sleeper<> sleeper_;
-  FutexBell bell_;
+  FutexBell<> bell_;
   Ringer<> ringer_;
-  FutexBell others_bell_;
+  FutexBell<> others_bell_;
 };
 
 void ask(Pair& pair) {
@@ -172,7 +172,7 @@ struct ByHand : Doorbell {
   std::atomic<std::uint32_t> count{0};
   Sleeper<> sleeper{word};
   Ringer<> ringer{word};
-  FutexBell bell{count};
+  FutexBell<> bell{count};
 };
 
 TEST_F(ByHand, NobodyIsRungWhileAwake) {

@@ -40,7 +40,7 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
     workers_[index].channel = channels[index];
     workers_[index].asked.resize(channels[index].capacity);
     // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
-    workers_[index].bell = FutexBell{channels[index].head(base_).bell};
+    workers_[index].bell = FutexBell<>{channels[index].head(base_).bell};
     if (index < numbers_.size()) workers_[index].number = static_cast<int>(index);
   }
 }
@@ -158,10 +158,9 @@ void ProcessCrew::publish(Acts& acts) {
   bool any = false;
   for (Worker& worker : workers_) any = worker.requests.publish() || any;
   if (!any) return;
-  // LEAVE: pairs with the fence of the pump's Sleeper::announce(), which comes before its
+  // LEAVE: the fence in is_asleep() pairs with that of the pump's Sleeper::announce(), which comes before its
   // ring_sleepers(). Either we see that it sleeps, or it sees our requests.
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  if ((page_.sleep_word.load(std::memory_order_relaxed) & 1U) != 0) collect_sleepers(acts);
+  if (is_asleep(page_.sleep_word)) collect_sleepers(acts);
 }
 
 void ProcessCrew::collect_sleepers(Acts& acts) {

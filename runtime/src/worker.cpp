@@ -94,7 +94,7 @@ class Worker {
   RequestReader requests_;
   ReplyWriter replies_;
   RequestHead& head_;
-  FutexBell bell_;
+  FutexBell<> bell_;
   Linger linger_;
   Sleeper<> sleeper_;
   Ringer<> host_;

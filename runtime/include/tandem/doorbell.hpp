@@ -1,8 +1,9 @@
 #pragma once
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
+
+#include <tandem/shared_memory.hpp>
 
 // How a sleeping side is woken, and how the waking side knows that it must be.
 //
@@ -24,22 +25,28 @@
 // A worker sleeps on a FutexBell in memory that only the host writes. The host sleeps in epoll,
 // because it waits for the ends of processes too, and is rung through an eventfd. If the host dies,
 // the worker is killed with it; if a worker dies, its pidfd wakes the host.
+//
+// Modelled by tests/model/doorbell.pml and leave.pml; this code itself is run in all orders by
+// tests/interleavings_test.cpp.
 
 namespace tandem {
 
 /// The sleeping side's view of its word.
-template <template <class> class Atomic = std::atomic>
+/// Memory    SharedMemory in the product; a test may put a simulated one in its place.
+template <class Memory = SharedMemory>
 class Sleeper {
+  using Word = typename Memory::template Atomic<std::uint32_t>;
+
  public:
   Sleeper() = default;
-  explicit Sleeper(Atomic<std::uint32_t>& word) : word_{&word} {}
+  explicit Sleeper(Word& word) : word_{&word} {}
 
   /// Announces a sleep. The caller must look for work once more before it really sleeps.
   void announce() noexcept {
     epoch_ |= 1U;
     word_->store(epoch_, std::memory_order_relaxed);
     // SLEEP: pairs with RING in Ringer::must_ring(). Weaker: see above, a lost wake-up.
-    fence();
+    Memory::fence();
   }
   /// The side is awake again.
   void awake() noexcept {
@@ -48,23 +55,23 @@ class Sleeper {
   }
 
  private:
-  static void fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
-
-  Atomic<std::uint32_t>* word_ = nullptr;
+  Word* word_ = nullptr;
   std::uint32_t epoch_ = 0;
 };
 
 /// The other side's view of the sleeper's word.
-template <template <class> class Atomic = std::atomic>
+template <class Memory = SharedMemory>
 class Ringer {
+  using Word = typename Memory::template Atomic<std::uint32_t>;
+
  public:
   Ringer() = default;
-  explicit Ringer(const Atomic<std::uint32_t>& word) : word_{&word} {}
+  explicit Ringer(const Word& word) : word_{&word} {}
 
   /// True when the other side sleeps and has not been rung for this sleep. Call after publishing.
   [[nodiscard]] bool must_ring() noexcept {
     // RING: pairs with SLEEP in Sleeper::announce().
-    std::atomic_thread_fence(std::memory_order_seq_cst);
+    Memory::fence();
     const std::uint32_t now = word_->load(std::memory_order_relaxed);
     if ((now & 1U) == 0 || now == rung_) return false;
     rung_ = now;
@@ -72,25 +79,39 @@ class Ringer {
   }
 
  private:
-  const Atomic<std::uint32_t>* word_ = nullptr;
+  const Word* word_ = nullptr;
   std::uint32_t rung_ = 0;
 };
 
-/// A bell in shared memory: a counter with a shared futex (futex(2)).
+/// True when the side that owns the word sleeps or is about to. Call after publishing: either this is true,
+/// or that side sees what was published when it looks once more after Sleeper::announce().
+template <class Memory = SharedMemory>
+[[nodiscard]] bool is_asleep(const typename Memory::template Atomic<std::uint32_t>& word) noexcept {
+  Memory::fence();
+  return (word.load(std::memory_order_relaxed) & 1U) != 0;
+}
+
+/// A bell in shared memory: a counter with a shared futex.
 /// Threads   rung by one process at a time; heard by another, which may map it read-only.
+template <class Memory = SharedMemory>
 class FutexBell {
+  using Word = typename Memory::template Atomic<std::uint32_t>;
+
  public:
   FutexBell() = default;
-  explicit FutexBell(std::atomic<std::uint32_t>& count) : count_{&count} {}
+  explicit FutexBell(Word& count) : count_{&count} {}
 
-  void ring() const noexcept;
+  void ring() const noexcept {
+    count_->fetch_add(1, std::memory_order_release);
+    Memory::wake(*count_);
+  }
   /// How often it was rung: read before Sleeper::announce(), handed to wait().
   std::uint32_t count() const noexcept { return count_->load(std::memory_order_acquire); }
   /// Sleeps until the bell is rung once more than `heard`; ends early for any reason.
-  void wait(std::uint32_t heard) const noexcept;
+  void wait(std::uint32_t heard) const noexcept { Memory::wait(*count_, heard); }
 
  private:
-  std::atomic<std::uint32_t>* count_ = nullptr;
+  Word* count_ = nullptr;
 };
 
 /// An eventfd (eventfd(2)) that ends an epoll_wait. Close-on-exec, non-blocking.

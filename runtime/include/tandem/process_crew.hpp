@@ -88,7 +88,7 @@ class ProcessCrew final : public Crew {
     Descriptor pidfd;
     RequestWriter requests;
     ReplyReader replies;
-    FutexBell bell;
+    FutexBell<> bell;
     Ringer<> ringer;
     std::vector<Lease*> asked;   // the ledger, by place in the request ring; null: asked to end
     std::uint64_t answered = 0;  // requests before this place have their reply

@@ -3,8 +3,10 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <new>
 #include <type_traits>
+
+#include <tandem/shared_memory.hpp>
 
 // A single-producer single-consumer ring of 64-byte tokens between two processes.
 //
@@ -17,6 +19,8 @@
 // If the writer dies before publish() stores the commit word, the tokens it wrote have not
 // happened; after it, they have. If the reader dies, the writer writes on into memory that nobody
 // reads. A ring is made new for each incarnation of a worker and never repaired.
+//
+// Modelled by tests/model/ring.pml; this code itself is run in all orders by tests/interleavings_test.cpp.
 
 namespace tandem {
 
@@ -29,9 +33,11 @@ constexpr std::size_t ring_bytes(std::uint32_t capacity, std::size_t token_bytes
 
 /// The writing end.
 /// Threads   one, in one process.
-/// Atomic    std::atomic in the product; a test may put a scheduled one in its place.
-template <class Token, template <class> class Atomic = std::atomic>
+/// Memory    SharedMemory in the product; a test may put a simulated one in its place.
+template <class Token, class Memory = SharedMemory>
 class RingWriter {
+  template <class T>
+  using Atomic = typename Memory::template Atomic<T>;
   static_assert(std::is_trivially_copyable_v<Token> && sizeof(Token) == kCacheLine);
 
  public:
@@ -42,7 +48,7 @@ class RingWriter {
 
   /// Writes a token that the reader cannot see yet. The owner's credits keep it from overrunning.
   void push(const Token& token) noexcept {
-    std::memcpy(tokens_ + (next_ & mask_) * sizeof(Token), &token, sizeof(Token));
+    Memory::write(tokens_ + (next_ & mask_) * sizeof(Token), &token, sizeof(Token));
     ++next_;
   }
 
@@ -68,8 +74,11 @@ class RingWriter {
 
 /// The reading end. Trusts nothing that it reads: every token is copied once into private memory,
 /// and a commit word that no honest writer could have stored is reported, not followed.
-template <class Token, template <class> class Atomic = std::atomic>
+template <class Token, class Memory = SharedMemory>
 class RingReader {
+  template <class T>
+  using Atomic = typename Memory::template Atomic<T>;
+
  public:
   enum class Take { empty, token, broken };
 
@@ -91,7 +100,7 @@ class RingReader {
         return Take::broken;
       }
     }
-    std::memcpy(&token, tokens_ + (head_ & (capacity_ - 1)) * sizeof(Token), sizeof(Token));
+    Memory::read(&token, tokens_ + (head_ & (capacity_ - 1)) * sizeof(Token), sizeof(Token));
     ++head_;
     return Take::token;
   }
