@@ -7,7 +7,7 @@
 #include <cstring>
 #include <iostream>
 #include <limits>
-#include <system_error>
+#include <stdexcept>
 #include <thread>
 #include <utility>
 
@@ -134,7 +134,8 @@ void Core::start() {
     begin();
     phase_.store(Phase::open, std::memory_order_release);
     open_members();
-  } catch (const std::system_error& error) {
+  } catch (const Error&) { refuse(std::current_exception()); } catch (const std::runtime_error& error) {
+    // std::system_error for a thread of ours, its base class for one of oneTBB's.
     refuse(std::make_exception_ptr(Error(
         fmt::format("cannot start a thread: {}; raise the limit on processes (ulimit -u)", error.what()))));
   } catch (...) { refuse(std::current_exception()); }

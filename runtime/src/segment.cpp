@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -27,7 +29,19 @@
 namespace tandem {
 namespace {
 
+// The kernel would end the process with SIGXFSZ.
+void check_limit_on_files(std::size_t bytes) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur)
+    return;
+  throw MemoryError(
+      fmt::format("shared memory of {} counts as a file, and the limit on files is {}; raise it "
+                  "(ulimit -f), or lower in_flight or the size of the outputs",
+                  describe_bytes(bytes), describe_bytes(limit.rlim_cur)));
+}
+
 int make_file(std::size_t bytes) {
+  check_limit_on_files(bytes);
   int file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
   if (file < 0 && errno == EINVAL) file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) {
@@ -67,19 +81,41 @@ std::size_t machine_available() {
   return std::numeric_limits<std::size_t>::max();
 }
 
+// What a group's memory.stat says under a name; 0 if nothing.
+std::size_t read_statistic(const std::string& path, std::string_view wanted) {
+  std::ifstream file{path + "/memory.stat"};
+  std::string name;
+  std::size_t bytes = 0;
+  while (file >> name >> bytes) {
+    if (name == wanted) return bytes;
+  }
+  return 0;
+}
+
+// What is left to the process's own group and to those above it, of version 1 or 2 (cgroups(7)).
 std::size_t group_available() {
-  // The process's own group: the line "0::/path" of /proc/self/cgroup, below the unified mount.
-  std::ifstream file{"/proc/self/cgroup"};
+  std::ifstream file{"/proc/self/cgroup"};  // lines "NUMBER:CONTROLLERS:PATH"; version 2 names no controllers
   std::string line;
   std::size_t least = std::numeric_limits<std::size_t>::max();
   while (std::getline(file, line)) {
-    if (!line.starts_with("0::")) continue;
-    std::string path = "/sys/fs/cgroup" + line.substr(3);
-    for (; path.size() >= std::strlen("/sys/fs/cgroup"); path.resize(path.find_last_of('/'))) {
-      const auto limit = read_number((path + "/memory.max").c_str());  // "max" is no number
-      const auto used = read_number((path + "/memory.current").c_str());
-      if (limit && used) least = std::min(least, *limit > *used ? *limit - *used : 0);
-      if (path == "/sys/fs/cgroup") break;
+    const std::size_t first = line.find(':');
+    const std::size_t second = line.find(':', first + 1);
+    if (second == line.npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const bool old = controllers.find(",memory,") != controllers.npos;
+    if (!old && controllers != ",,") continue;
+    const std::string root = old ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";
+    std::string path = root + line.substr(second + 1);
+    for (; path.size() >= root.size(); path.resize(path.find_last_of('/'))) {
+      const auto limit = read_number((path + (old ? "/memory.limit_in_bytes" : "/memory.max")).c_str());
+      const auto used = read_number((path + (old ? "/memory.usage_in_bytes" : "/memory.current")).c_str());
+      if (limit && used) {
+        // Files that were read long ago count as used, and make room for whoever needs it.
+        const std::size_t files = read_statistic(path, old ? "total_inactive_file" : "inactive_file");
+        const std::size_t needed = *used - std::min(*used, files);
+        least = std::min(least, *limit - std::min(*limit, needed));
+      }
+      if (path == root) break;
     }
   }
   return least;

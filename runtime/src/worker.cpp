@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -52,6 +53,38 @@ void name_process(const NodeInfo& node, const char* number) {
   prctl(PR_SET_NAME, name.c_str());
 }
 
+// The way to the host's pump, under a number of this worker's own. A body may close any number, and its next file
+// gets the lowest that is free: so this one is high, and is looked at before each use.
+class HostBell {
+ public:
+  explicit HostBell(int inherited) : number_{fcntl(inherited, F_DUPFD_CLOEXEC, kSeldomUsed)} {
+    if (number_ >= 0) {
+      close(inherited);
+    } else {
+      number_ = inherited;  // the limit on open files is lower
+    }
+    fstat(number_, &made_);
+  }
+
+  /// False when it is not there any more.
+  bool ring() const {
+    struct stat now {};
+    // All eventfds share one inode, which no file, pipe or socket has.
+    if (fstat(number_, &now) != 0 || now.st_dev != made_.st_dev || now.st_ino != made_.st_ino) return false;
+    const std::uint64_t one = 1;
+    while (write(number_, &one, sizeof one) < 0) {
+      if (errno == EAGAIN) return true;  // the counter is full, which is as good as rung
+      if (errno != EINTR) return false;
+    }
+    return true;
+  }
+
+ private:
+  static constexpr int kSeldomUsed = 1000;  // below 1024, the usual limit
+  int number_;
+  struct stat made_ {};
+};
+
 class Worker {
  public:
   Worker(const WorkerPlan& plan, std::uint32_t incarnation)
@@ -64,6 +97,7 @@ class Worker {
         bell_{head_.bell},
         sleeper_{plan.channel.sleep_word(plan.base)},
         host_{plan.host->sleep_word},
+        host_bell_{plan.host_bell},
         context_{node_.name, node_.random_key, -1, &plan.host->stopping} {
     context_.ask_worker_from(wait_number_);
   }
@@ -82,6 +116,7 @@ class Worker {
   const void* find_input(const RequestToken& request, Arrays& arrays) const;
   void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
   void wait_for_requests();
+  void end_with_the_server() const;
   void ring_host();
 
   std::byte* block(const NodeInfo& node, std::uint32_t block) const {
@@ -98,6 +133,8 @@ class Worker {
   Linger linger_;
   Sleeper<> sleeper_;
   Ringer<> host_;
+  const HostBell host_bell_;
+  const pid_t server_ = getppid();
   const std::function<int()> wait_number_ = [this] { return wait_number(); };
   int number_ = -1;
   Context context_;
@@ -142,6 +179,7 @@ int Worker::wait_number() {
       take_number(number);
       return number;
     }
+    end_with_the_server();
     bell_.wait(heard);
   }
 }
@@ -185,7 +223,6 @@ void Worker::wait_for_debugger() const {
 
 bool Worker::start() {
   const RequestToken none{};
-  const pid_t server = getppid();
   try {
     body_ = node_.make_body();
     body_->start(context_);
@@ -196,9 +233,7 @@ bool Worker::start() {
     reply(ReplyKind::start_failed, none, current_exception_text());
     return false;
   }
-  // A start() that changes the user or the group makes the kernel forget with whom this process ends.
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != server) _exit(1);
+  end_with_the_server();
   reply(ReplyKind::ready, none, {});
   return true;
 }
@@ -270,19 +305,25 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view
 
 void Worker::ring_host() {
   if (!host_.must_ring()) return;
-  const std::uint64_t one = 1;
-  while (write(plan_.host_bell, &one, sizeof one) < 0) {
-    if (errno == EAGAIN) return;   // the counter is full, which is as good as rung
-    if (errno != EINTR) _exit(1);  // a body closed it: only the end of this process still reaches the host
-  }
+  if (!host_bell_.ring()) _exit(1);  // a body closed it: only the end of this process still reaches the host
 }
 
 void Worker::wait_for_requests() {
   // Woken by the host's next request, or ended with the host or the fork server (PR_SET_PDEATHSIG).
   const std::uint32_t heard = bell_.count();
   sleeper_.announce();
-  if (!requests_.ready()) bell_.wait(heard);
+  if (!requests_.ready()) {
+    end_with_the_server();
+    bell_.wait(heard);
+  }
   sleeper_.awake();
+}
+
+// Before each sleep: a body that changes the user or the group, or asks for it, makes the kernel forget with whom
+// this process ends.
+void Worker::end_with_the_server() const {
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != server_) _exit(1);
 }
 
 void take_a_workers_place(const WorkerPlan& plan) {
