@@ -162,6 +162,7 @@ void Core::check_names() const {
     throw ConfigError(fmt::format("two nodes are named '{}'; give each its own name", *twice));
   }
   config_.check_node_names(names);
+  config_.check_error_budgets(names);
 }
 
 // Saturates: what does not fit into a number fits into no memory either.
