@@ -125,6 +125,8 @@ TEST(Config, ReadsTheFileOfTheDesign) {
     start     = "fork"
     attempts  = 5
     deadline  = "10 s"
+    on_error  = "skip"
+    max_errors = 20
   )");
   EXPECT_FALSE(config.deterministic);
   EXPECT_EQ(config.in_flight, 64U);
@@ -132,7 +134,7 @@ TEST(Config, ReadsTheFileOfTheDesign) {
   EXPECT_EQ(config.seed, 42U);
   EXPECT_EQ(config.grace, 20ms);
   EXPECT_EQ(config.hold_timeout, 60s);
-  EXPECT_EQ(config.node("reader"), (NodeConfig{Placement::process, 4, 5, 10s}));
+  EXPECT_EQ(config.node("reader"), (NodeConfig{Placement::process, 4, 5, 10s, OnError::skips, 20}));
   EXPECT_EQ(config.node("writer"), NodeConfig{});
 }
 
@@ -161,10 +163,10 @@ TEST(Config, NamesTheNearestKeyWhenAKeyIsUnknown) {
             "'deterministic', 'in_flight', 'memory', 'seed', 'grace', 'hold_timeout'");
   EXPECT_EQ(parse_refusal("[node.reader]\ncolour = \"red\"\n"),
             "node.reader.colour = \"red\" (tandem.toml:2): no such key; known keys: "
-            "'placement', 'workers', 'start', 'attempts', 'deadline'");
+            "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors'");
   EXPECT_EQ(parse_refusal("[node.reader]\nworker = 4\n"),
             "node.reader.worker = 4 (tandem.toml:2): no such key; did you mean 'workers'? known keys: "
-            "'placement', 'workers', 'start', 'attempts', 'deadline'");
+            "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors'");
 }
 
 TEST(Config, NamesTheNearestTableWhenATableIsUnknown) {
@@ -253,9 +255,17 @@ constexpr BadValue kBadValues[] = {
      "node.reader.start = \"spawn\" (test): not a way to start workers in this version; write \"fork\""},
     {"node.reader.deadline", "0 s",
      "node.reader.deadline = \"0 s\" (test): must be more than 0; leave it out for no deadline"},
+    {"node.reader.on_error", "ignore",
+     "node.reader.on_error = \"ignore\" (test): nothing that can be done about an error; write \"throw\", "
+     "\"skip\" or \"deliver\""},
+    {"node.reader.max_errors", "-1",
+     "node.reader.max_errors = -1 (test): must be at least 0; write a whole number from 0 to 1000000000"},
+    {"node.reader.max_errors", "1000000001",
+     "node.reader.max_errors = 1000000001 (test): must be at most 1000000000; write a whole number from 0 to "
+     "1000000000"},
     {"node.reader", "4",
      "node.reader = 4 (test): no key of a node; write node.NAME.KEY; known keys: 'placement', 'workers', "
-     "'start', 'attempts', 'deadline'"},
+     "'start', 'attempts', 'deadline', 'on_error', 'max_errors'"},
     {"node..workers", "4", "node..workers = 4 (test): the node has no name; write node.NAME.KEY"},
     {"nodes.reader.workers", "4",
      "nodes.reader.workers = 4 (test): no such key; known keys: 'deterministic', 'in_flight', 'memory', "
@@ -297,6 +307,25 @@ TEST(Config, NamesANodeThatDoesNotExistWhenItsTableIsEmpty) {
   EXPECT_EQ(refusal([&] { Config::parse("[node.writer]\n").check_node_names(nodes); }),
             "node.writer (tandem.toml:1): no node has this name; nodes: 'reader'");
   EXPECT_NO_THROW(Config::parse("[node.reader]\n").check_node_names(nodes));
+}
+
+TEST(Config, RefusesSkipWithoutMaxErrorsAndNamesTheSource) {
+  const std::vector<std::string> nodes{"sampler", "reader"};
+  Config config = Config::parse("[node.sampler]\non_error = \"deliver\"\n[node.reader]\non_error = \"skip\"\n");
+  EXPECT_EQ(
+      refusal([&] { config.check_error_budgets(nodes); }),
+      "node.reader.on_error = \"skip\" (tandem.toml:4): without a bound; write max_errors too, the number of "
+      "items that may be skipped before that is an error, for instance max_errors = 100");
+  config.set("node.reader.max_errors", "0", "test");
+  EXPECT_NO_THROW(config.check_error_budgets(nodes));
+}
+
+TEST(Config, TakesMaxErrorsWithoutSkipSoThatOneSettingTurnsItOn) {
+  const std::vector<std::string> nodes{"reader"};
+  const Config config = Config::parse("[node.reader]\nmax_errors = 1000000000\n");
+  EXPECT_NO_THROW(config.check_error_budgets(nodes));
+  EXPECT_EQ(config.node("reader").on_error, OnError::throws);
+  EXPECT_EQ(config.node("reader").max_errors, 1'000'000'000U);
 }
 
 TEST_F(Sources, GiveDefaultsWhenThereAreNone) {
@@ -355,7 +384,8 @@ TEST_F(Sources, NameTheNearestVariableWhenAVariableIsUnknown) {
       "TANDEM_IN_FLIHGT = 3 (environment): no such setting; did you mean 'TANDEM_IN_FLIGHT'? known variables: "
       "'TANDEM_DETERMINISTIC', 'TANDEM_IN_FLIGHT', 'TANDEM_MEMORY', 'TANDEM_SEED', 'TANDEM_GRACE', "
       "'TANDEM_HOLD_TIMEOUT', 'TANDEM_CONFIG', 'TANDEM_NODE_NAME_PLACEMENT', 'TANDEM_NODE_NAME_WORKERS', "
-      "'TANDEM_NODE_NAME_START', 'TANDEM_NODE_NAME_ATTEMPTS', 'TANDEM_NODE_NAME_DEADLINE'");
+      "'TANDEM_NODE_NAME_START', 'TANDEM_NODE_NAME_ATTEMPTS', 'TANDEM_NODE_NAME_DEADLINE', "
+      "'TANDEM_NODE_NAME_ON_ERROR', 'TANDEM_NODE_NAME_MAX_ERRORS'");
 }
 
 TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenItsKeyIsUnknown) {
@@ -367,9 +397,47 @@ TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenItsKeyIsUnknown) {
       << text;
 }
 
+TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenNameAndKeyHoldUnderscores) {
+  const auto told = [&](const std::string& name) {
+    variable(name, "3");
+    const std::string text = refusal([] { static_cast<void>(Config::load()); });
+    unsetenv(name.c_str());
+    return text;
+  };
+  EXPECT_TRUE(told("TANDEM_NODE_READER_MAX_ERROR")
+                  .starts_with("TANDEM_NODE_READER_MAX_ERROR = 3 (environment): no such setting; did you mean "
+                               "'TANDEM_NODE_READER_MAX_ERRORS'? known variables: "));
+  EXPECT_TRUE(
+      told("TANDEM_NODE_TILE_READER_ON_EROR")
+          .starts_with("TANDEM_NODE_TILE_READER_ON_EROR = 3 (environment): no such setting; did you mean "
+                       "'TANDEM_NODE_TILE_READER_ON_ERROR'? known variables: "));
+  EXPECT_TRUE(told("TANDEM_NODE_READER_MAXERRORS")
+                  .starts_with("TANDEM_NODE_READER_MAXERRORS = 3 (environment): no such setting; did you mean "
+                               "'TANDEM_NODE_READER_MAX_ERRORS'? known variables: "));
+  EXPECT_TRUE(told("TANDEM_NODE_MAX_ERRORS").starts_with("TANDEM_NODE_MAX_ERRORS = 3 (environment): no such"));
+  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_MAX_ERRORS'"));
+}
+
 TEST_F(Sources, RefuseAVariableThatNamesNoNode) {
   variable("TANDEM_NODE_WORKERS", "3");
   EXPECT_TRUE(refusal([] { static_cast<void>(Config::load()); }).starts_with("TANDEM_NODE_WORKERS = 3"));
+}
+
+TEST_F(Sources, LayerKeysThatHoldAnUnderscoreToo) {
+  file("tandem.toml",
+       "[node.tile_reader]\non_error = \"throw\"\nmax_errors = 1\n[node.reader]\nmax_errors = 1\n");
+  variable("TANDEM_NODE_TILE_READER_ON_ERROR", "deliver");
+  variable("TANDEM_NODE_TILE_READER_MAX_ERRORS", "2");
+  EXPECT_EQ(Config::load().node("tile_reader").on_error, OnError::delivers);
+  EXPECT_EQ(Config::load().node("tile_reader").max_errors, 2U);
+  CommandLine line{{"program", "--tandem.node.tile_reader.on_error=skip", "--tandem.node.reader.max_errors=3"}};
+
+  const Config config = line.load();
+
+  EXPECT_EQ(config.node("tile_reader").on_error, OnError::skips);
+  EXPECT_EQ(config.node("tile_reader").max_errors, 2U);
+  EXPECT_EQ(config.node("reader").on_error, OnError::throws);
+  EXPECT_EQ(config.node("reader").max_errors, 3U);
 }
 
 TEST_F(Sources, MatchVariablesToNodesOfAnySpelling) {
@@ -459,6 +527,18 @@ TEST(ParseDuration, ReadsNumbersWithUnits) {
   EXPECT_EQ(parse_duration("1 min"), 60s);
   EXPECT_EQ(parse_duration("0.5 min"), 30s);
   EXPECT_EQ(parse_duration("8760 h"), 8760h);
+}
+
+TEST(DescribeDuration, IsReadAsTheSameSpan) {
+  EXPECT_EQ(describe_duration(10s), "10 s");
+  EXPECT_EQ(describe_duration(90s), "90 s");
+  EXPECT_EQ(describe_duration(120s), "2 min");
+  EXPECT_EQ(describe_duration(8760h), "8760 h");
+  EXPECT_EQ(describe_duration(1500ms), "1500 ms");
+  EXPECT_EQ(describe_duration(7us), "7 us");
+  for (const auto span : {0ns, 1ns, 1'001ns, 60'000'000'001ns}) {
+    EXPECT_EQ(parse_duration(describe_duration(span)), span);
+  }
 }
 
 TEST(ParseDuration, RefusesEverythingElse) {

@@ -25,6 +25,7 @@ constexpr std::uint64_t kMostWorkers = 1024;
 constexpr std::uint64_t kMostAttempts = 100;
 constexpr std::uint64_t kMostSpares = 64;
 constexpr std::uint64_t kMostInFlight = 1'000'000;
+constexpr std::uint64_t kMostErrors = 1'000'000'000;
 constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 60;  // far from overflow when rounded or added
 constexpr std::chrono::hours kLongest{8760};                  // far from overflow when added to a clock's now
 
@@ -40,8 +41,8 @@ std::vector<std::string> global_keys() {
 }
 
 std::vector<std::string> node_keys() {
-  return {"placement", "workers", "start",         "attempts",
-          "deadline",  "spares",  "worker_memory", "wait_for_debugger"};
+  return {"placement", "workers",    "start",  "attempts",      "deadline",
+          "on_error",  "max_errors", "spares", "worker_memory", "wait_for_debugger"};
 }
 
 bool contains(const std::vector<std::string>& words, std::string_view word) {
@@ -231,6 +232,13 @@ Placement read_placement(std::string_view text) {
   throw Refused{"not a placement; write \"thread\" or \"process\""};
 }
 
+OnError read_on_error(std::string_view text) {
+  if (text == "throw") return OnError::throws;
+  if (text == "skip") return OnError::skips;
+  if (text == "deliver") return OnError::delivers;
+  throw Refused{"nothing that can be done about an error; write \"throw\", \"skip\" or \"deliver\""};
+}
+
 // Stores one setting of a node; the key is one of node_keys().
 void apply(NodeConfig& node, std::string_view key, std::string_view text) {
   if (key == "placement") node.placement = read_placement(text);
@@ -252,6 +260,8 @@ void apply(NodeConfig& node, std::string_view key, std::string_view text) {
     if (deadline == deadline.zero()) throw Refused{"must be more than 0; leave it out for no deadline"};
     node.deadline = deadline;
   }
+  if (key == "on_error") node.on_error = read_on_error(text);
+  if (key == "max_errors") node.max_errors = read_whole(text, 0, kMostErrors);
 }
 
 // The whole file; nothing when there is none. named_by says who asked for it, and is empty for the default.
@@ -358,6 +368,18 @@ std::vector<FileEntry> file_entries(std::string_view toml, const std::string& so
   return entries;
 }
 
+// The beginning of a node's variable, up to its unknown key: names and keys may both hold an underscore, so the
+// key is taken to be the shortest ending that is near to a known one.
+std::string_view before_key(std::string_view variable, std::size_t prefix) {
+  std::vector<std::string> keys;
+  for (const std::string& key : node_keys()) keys.push_back(changed_case(key, true));
+  for (std::size_t cut = variable.rfind('_'); cut != variable.npos && cut > prefix;
+       cut = variable.rfind('_', cut - 1)) {
+    if (!nearest(variable.substr(cut + 1), keys).empty()) return variable.substr(0, cut + 1);
+  }
+  return variable.substr(0, variable.rfind('_') + 1);
+}
+
 // An unknown TANDEM_... variable, with the name that it was most likely meant to have.
 [[noreturn]] void refuse_variable(std::string_view variable, std::string_view value) {
   std::vector<std::string> known;
@@ -366,7 +388,7 @@ std::vector<FileEntry> file_entries(std::string_view toml, const std::string& so
   }
   known.emplace_back(kFileVariable);
   const std::string prefix = fmt::format("{}{}", kVariablePrefix, kNodeVariablePrefix);
-  const std::string_view name = variable.substr(0, variable.rfind('_') + 1);
+  const std::string_view name = before_key(variable, prefix.size());
   const bool of_node = variable.starts_with(prefix) && name.size() > prefix.size();
   for (const std::string& key : node_keys()) {
     known.push_back(fmt::format("{}{}", of_node ? std::string{name} : prefix + "NAME_",
@@ -461,6 +483,20 @@ void Config::check_node_names(std::span<const std::string> known) const {
     if (std::any_of(known.begin(), known.end(), is_meant)) continue;
     throw ConfigError{fmt::format("node.{} ({}): no node has this name; {}", one_line(setting.name),
                                   one_line(setting.source), suggestion(setting.name, known, "nodes"))};
+  }
+}
+
+void Config::check_error_budgets(std::span<const std::string> nodes) const {
+  for (const std::string& name : nodes) {
+    const NodeConfig settings = node(name);
+    if (settings.on_error != OnError::skips || settings.max_errors) continue;
+    std::string source;  // of the setting that holds
+    for (const NodeSetting& setting : node_settings_) {
+      if (setting.key == "on_error" && setting.matches(name)) source = setting.source;
+    }
+    refuse(fmt::format("node.{}.on_error", name), "skip", source,
+           "without a bound; write max_errors too, the number of items that may be skipped before that is an "
+           "error, for instance max_errors = 100");
   }
 }
 
@@ -566,6 +602,20 @@ std::chrono::nanoseconds parse_duration(std::string_view text) {
   try {
     return read_duration(trimmed(text));
   } catch (const Refused& refused) { throw ConfigError{fmt::format("{}: {}", shown(text), refused.what())}; }
+}
+
+std::string describe_duration(std::chrono::nanoseconds duration) {
+  static constexpr std::array<Unit, 5> kUnits{{{"h", 3'600'000'000'000},
+                                               {"min", 60'000'000'000},
+                                               {"s", 1'000'000'000},
+                                               {"ms", 1'000'000},
+                                               {"us", 1'000}}};
+  const std::int64_t count = duration.count();
+  for (const Unit& unit : kUnits) {
+    const auto size = static_cast<std::int64_t>(unit.size);
+    if (count != 0 && count % size == 0) return fmt::format("{} {}", count / size, unit.name);
+  }
+  return fmt::format("{} ns", count);
 }
 
 }  // namespace tandem

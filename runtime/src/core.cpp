@@ -13,7 +13,6 @@
 
 #include <fmt/format.h>
 
-#include <tandem/log.hpp>
 #include <tandem/worker.hpp>
 
 namespace tandem {
@@ -167,6 +166,7 @@ void Core::check_names() const {
     throw ConfigError(fmt::format("two nodes are named '{}'; give each its own name", *twice));
   }
   config_.check_node_names(names);
+  config_.check_error_budgets(names);
 }
 
 // Saturates: what does not fit into a number fits into no memory either.
@@ -251,12 +251,6 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   pools_.push_back(std::make_unique<Pool>(node.name, *segment_, node.layout, node.blocks));
   Pool& pool = *pools_.back();
   if (node.config.placement == Placement::thread) {
-    if (node.config.deadline) {
-      log_warning(
-          fmt::format("node '{}': a deadline cannot be kept on threads, which nothing can "
-                      "end; it is kept with placement = \"process\"",
-                      node.name));
-    }
     auto crew = std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, stopping_);
     thread_crews_.push_back(crew.get());
     crews_.push_back(std::move(crew));

@@ -13,12 +13,6 @@
 namespace tandem {
 namespace {
 
-std::string describe(const Failure& failure) {
-  const std::string worker = failure.worker < 0 ? "" : fmt::format(", worker {}", failure.worker);
-  return fmt::format("node '{}', message {}{}, attempt {}: {}", failure.node, failure.sequence, worker,
-                     failure.attempt, failure.reason);
-}
-
 char lower(char letter) { return static_cast<char>(std::tolower(static_cast<unsigned char>(letter))); }
 
 // Damerau-Levenshtein distance in its restricted form (optimal string alignment), over three rows of the table.
@@ -45,8 +39,17 @@ std::size_t distance(std::string_view left, std::string_view right) {
 
 }  // namespace
 
+std::string describe(const Failure& failure) {
+  const std::string worker = failure.worker < 0 ? "" : fmt::format(", worker {}", failure.worker);
+  return fmt::format("node '{}', message {}{}, attempt {}: {}", failure.node, failure.sequence, worker,
+                     failure.attempt, failure.reason);
+}
+
 ProducerError::ProducerError(Failure failure)
     : Error{describe(failure)}, failure_{std::make_shared<const Failure>(std::move(failure))} {}
+
+TooManyErrors::TooManyErrors(const std::string& text, Record record)
+    : Error{text}, record_{std::make_shared<const Record>(std::move(record))} {}
 
 std::string nearest(std::string_view word, std::span<const std::string> known) {
   constexpr std::size_t kLongestWord = 256;  // bounds the table; nobody mistypes a name that long

@@ -27,9 +27,13 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
   for (int index = 0; index < node.config.workers; ++index) {
     workers_.push_back({nullptr, Context{node.name, node.random_key, index, &stopping}});
   }
+  if (node.config.deadline) {
+    watch_ = std::make_unique<DeadlineWatch>(node.name, *node.config.deadline, workers_.size());
+  }
 }
 
 void ThreadCrew::start() {
+  if (watch_) watch_->start();
   for (std::uint32_t index = 0; index < workers_.size(); ++index) spawn(index, true);
 }
 
@@ -58,6 +62,8 @@ void ThreadCrew::wait_idle() {
   no_more_ = true;
   idle_.wait(lock, [this] { return tasks_ == 0; });
   idle_.wait_for(lock, kNoThreadIsComing, [this] { return queued_ == 0; });
+  lock.unlock();
+  if (watch_) watch_->stop();
 }
 
 void ThreadCrew::start_worker(std::uint32_t index) {
@@ -168,6 +174,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
   Worker& worker = workers_[index];
   lease.worker = static_cast<int>(index);
   worker.context.begin(lease.sequence, lease.attempt);
+  if (watch_) watch_->begin(index, lease.sequence);
   std::byte* const output = output_of(lease);
   try {
     if (worker.context.stopping()) throw std::runtime_error{"the run was stopped"};
@@ -181,6 +188,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
     lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
                                                       current_exception_text()});
   }
+  if (watch_) watch_->end(index);
 }
 
 }  // namespace tandem

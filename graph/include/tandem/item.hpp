@@ -12,7 +12,8 @@
 namespace tandem {
 
 /// What travels on the edges of a graph: a handle to one message or to what was made from it.
-/// Holds     T, a trivially copyable struct or Arrays; or an error in its place.
+/// Holds     T, a trivially copyable struct or Arrays; or an error in its place. Nodes that are not Tandem's get
+///           such items too, and ask ok(); a stream hands them out with on_error = "deliver" only.
 /// Lifetime  the value stays where it is, and the message's credit stays taken, until the last Item of
 ///           the message is gone. Items may outlive the graph and the Runtime.
 /// Threads   each Item by one thread at a time; the value may be read by several.

@@ -16,7 +16,9 @@
 #include <oneapi/tbb/flow_graph.h>
 
 #include <tandem/core.hpp>
+#include <tandem/error_policy.hpp>
 #include <tandem/linger.hpp>
+#include <tandem/log.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/run.hpp>
 #include <tandem/runtime.hpp>
@@ -28,8 +30,11 @@ namespace tandem {
 /// Items     are the workers' own memory; nothing is copied. Each holds a credit until its last handle is
 ///           gone, so a consumer that keeps in_flight items gets no further one.
 /// End       when every commander has ended and the graph is done with every message; or after stop().
-/// Errors    an item that carries an error is thrown as ProducerError at its place; the next call goes on
-///           with the next item.
+/// Errors    at the place of an item that carries an error, `on_error` of the node in which the error arose
+///           decides: "throw": it is thrown as ProducerError; "skip": it is passed over, with a line in the log
+///           for the first few, and once `max_errors` of a node are passed over, each further one is thrown as
+///           TooManyErrors; "deliver": it is handed out, and ok() is false. Whatever was thrown, the next call
+///           goes on with the next item. Each stream counts for itself, in the order of delivery.
 /// Threads   any number of consumers; each item goes to one of them.
 /// Lifetime  the destructor stops the runtime.
 template <class T>
@@ -48,20 +53,26 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   ~stream_node() { leave_run(*core_, *this, graph_); }
 
   /// The next item; nothing at the end. Starts the runtime at the first call. Waits.
-  /// Errors    throws ProducerError in an item's place; Error when every item in flight has been in the
+  /// Errors    throws ProducerError or TooManyErrors in an item's place; Error when every item in flight has been in the
   ///           consumer's hands for `hold_timeout` without one being given back, or when the graph was
   ///           cancelled, as oneTBB does when the body of a node that is not Tandem's throws; what
   ///           Runtime::start() throws.
   std::optional<Item<T>> next() { return wait_next(std::nullopt); }
 
-  /// The next item if one is there. Never waits, but starts the runtime at the first call.
+  /// The next item if one is there. Never waits, but starts the runtime at the first call. Looks past items that
+  /// are skipped, as far as they were there when it was called.
   /// Returns   nothing when there is none now, or at the end: ended() tells which.
   std::optional<Item<T>> try_next() { return wait_next(std::chrono::nanoseconds{0}); }
 
-  /// The next item if one comes in time. Returns nothing otherwise, or at the end.
+  /// The next item if one comes in time. Returns nothing otherwise, or at the end. Items that are skipped use up
+  /// the time.
   std::optional<Item<T>> next_for(std::chrono::nanoseconds timeout) { return wait_next(timeout); }
 
-  /// True when no item will come any more, and no error either.
+  /// How many items this stream has skipped, over all nodes (on_error = "skip").
+  [[nodiscard]] std::uint64_t skipped() const noexcept { return errors_.skipped(); }
+
+  /// True when no item will come any more, and no error either. False while an item is there that will be
+  /// skipped: only the call that skips it looks at it, and returns nothing then.
   bool ended() const {
     const std::scoped_lock locks{taking_mutex_, mutex_};
     return next_taken_ == taken_.size() && at_end() && !is_cancelled(graph_);
@@ -134,20 +145,48 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     return queue_.empty() && (closed_ || core_->is_closed() || (core_->is_open() && core_->drained()));
   }
 
+  using Clock = std::chrono::steady_clock;
+
   std::optional<Item<T>> wait_next(std::optional<std::chrono::nanoseconds> timeout) {
     core_->start();
-    std::optional<Item<T>> item = take_one();
+    const Clock::time_point end = end_of(timeout);
+    std::optional<Item<T>> item = take_one(end);
     if (!item && timeout && timeout->count() <= 0) check_graph();
-    if (!item && (!timeout || timeout->count() > 0)) item = wait_one(timeout);
-    if (!item) return item;
-    if (const Failure* const failure = item->error()) throw ProducerError(*failure);
+    if (!item && (!timeout || timeout->count() > 0)) item = wait_one(end, !timeout);
     return item;
   }
 
+  static Clock::time_point end_of(std::optional<std::chrono::nanoseconds> timeout) {
+    if (!timeout) return Clock::time_point::max();
+    if (timeout->count() <= 0) return Clock::time_point::min();
+    const Clock::time_point now = Clock::now();
+    return *timeout >= Clock::time_point::max() - now ? Clock::time_point::max() : now + *timeout;
+  }
+
+  // The next item that is for the consumer, if one is there; passes over what is to be skipped: all that was
+  // there before, and until `end` also what comes meanwhile.
+  std::optional<Item<T>> take_one(Clock::time_point end) {
+    std::optional<std::size_t> there;
+    for (;;) {
+      std::optional<Item<T>> item;  // dropped without the lock, if it is skipped: its credit sets others to work
+      ErrorPolicy::Ruling ruling;
+      {
+        const std::lock_guard taking{taking_mutex_};
+        item = take_first();
+        if (!item || item->ok()) return item;
+        ruling = errors_.rule(*item->error());  // under the lock: in the order of delivery
+        if (ruling.skip && !there) there = count_waiting();
+      }
+      if (!ruling.warning.empty()) log_warning(ruling.warning);
+      if (!ruling.skip) return item;
+      if (*there == 0 && Clock::now() >= end) return std::nullopt;
+      if (*there > 0) --*there;
+    }
+  }
+
   // The consumers' side of the queue: all that has arrived is taken over at once, so that consumers and
-  // producers seldom meet at one lock.
-  std::optional<Item<T>> take_one() {
-    const std::lock_guard taking{taking_mutex_};
+  // producers seldom meet at one lock. Under taking_mutex_.
+  std::optional<Item<T>> take_first() {
     if (next_taken_ == taken_.size()) {
       taken_.clear();
       next_taken_ = 0;
@@ -160,24 +199,29 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     return std::move(taken_[next_taken_++]);
   }
 
-  std::optional<Item<T>> wait_one(std::optional<std::chrono::nanoseconds> timeout) {
-    using Clock = std::chrono::steady_clock;
-    const auto begin = Clock::now();
-    const bool for_ever = !timeout || *timeout >= Clock::time_point::max() - begin;
-    const auto end = for_ever ? Clock::time_point::max() : begin + *timeout;
+  std::size_t count_waiting() const {  // under taking_mutex_
+    const std::lock_guard lock{mutex_};
+    return taken_.size() - next_taken_ + queue_.size();
+  }
+
+  std::optional<Item<T>> wait_one(Clock::time_point end, bool for_ever) {
     HoldWatch watch{*core_};
     for (;;) {
       linger();
-      if (std::optional<Item<T>> item = take_one()) return item;
-      const bool stuck = !timeout && watch.expired();  // without our lock: it looks into crews
+      if (std::optional<Item<T>> item = take_one(end)) return item;
+      const bool stuck = for_ever && watch.expired();  // without our lock: it looks into crews
       // Woken by take(), by the end of a source, and by close(). A graph that is cancelled and the hold
       // time-out have nobody to wake us: we look now and then.
       std::unique_lock taking{taking_mutex_};
       std::unique_lock lock{mutex_};
-      if (!queue_.empty() || next_taken_ != taken_.size()) continue;
+      const bool late = Clock::now() >= end;
+      if (!queue_.empty() || next_taken_ != taken_.size()) {
+        if (late) return std::nullopt;  // all that has come so far was skipped
+        continue;
+      }
       taking.unlock();  // under mutex_, nobody can take over anything
       check_graph_locked();
-      if (at_end() || Clock::now() >= end) return std::nullopt;
+      if (at_end() || late) return std::nullopt;
       if (stuck) throw Error(hold_text());
       ++sleepers_;
       const std::chrono::nanoseconds look{
@@ -271,8 +315,9 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::atomic<bool> lingering_{false};
   Linger linger_;  // of the consumer that set lingering_
 
-  mutable std::mutex taking_mutex_;  // guards what consumers took over; before mutex_, if both are taken
-  std::vector<Item<T>> taken_;       // from next_taken_ on
+  mutable std::mutex taking_mutex_;      // guards what consumers took over; before mutex_, if both are taken
+  ErrorPolicy errors_{core_->config()};  // ruled by who holds taking_mutex_
+  std::vector<Item<T>> taken_;           // from next_taken_ on
   std::size_t next_taken_ = 0;
 
   mutable std::mutex mutex_;  // guards what arrives

@@ -14,15 +14,25 @@ namespace tandem {
 /// Where the workers of a node run: in this process, or in processes of their own.
 enum class Placement : std::uint8_t { thread, process };
 
+/// What a stream does at the place of an item that carries an error: throws it, passes the item over, or hands
+/// it out as it is.
+enum class OnError : std::uint8_t { throws, skips, delivers };
+
 /// The settings of one node.
 struct NodeConfig {
   Placement placement = Placement::thread;
-  int workers = 1;                           ///< 1 to 1024
-  int attempts = 3;                          ///< how often one message may take a worker down
-  int spares = 1;                            ///< worker processes kept ready to replace others; 0 to 64
-  std::optional<std::size_t> worker_memory;  ///< bytes a worker process may take of its own; unset: no limit
-  std::optional<int> wait_for_debugger;      ///< the number of the worker process that waits for one
-  std::optional<std::chrono::nanoseconds> deadline;  ///< unset: a message may run for ever
+  int workers = 1;   ///< 1 to 1024
+  int attempts = 3;  ///< how often one message may take a worker down
+  int spares = 1;    ///< worker processes kept ready to replace others, 0 to 64
+  /// Bytes that a worker process may take beyond what it inherits. Unset: no limit. On threads it cannot be kept.
+  std::optional<std::size_t> worker_memory{};
+  /// The number of the worker process that waits for a debugger before it starts; the node keeps no deadline then.
+  std::optional<int> wait_for_debugger{};
+  /// Unset: a message may run for ever. On threads, where nothing can end it, an overrun is reported and goes on.
+  std::optional<std::chrono::nanoseconds> deadline{};
+  OnError on_error = OnError::throws;  ///< for errors that arose in this node
+  /// How many of this node's items each stream may skip, 0 to 10^9; OnError::skips needs it, and reads it alone.
+  std::optional<std::uint64_t> max_errors{};
 
   bool operator==(const NodeConfig&) const = default;
 };
@@ -58,6 +68,10 @@ class Config {
   /// Throws ConfigError when settings exist for a node that is not among the known ones: says where they
   /// come from, names the nearest known node and lists all of them.
   void check_node_names(std::span<const std::string> known) const;
+
+  /// Throws ConfigError when one of these nodes has on_error = "skip" and no max_errors: any default would
+  /// lose data silently or end a run of days, so the user says it.
+  void check_error_budgets(std::span<const std::string> nodes) const;
 
   bool deterministic = true;             ///< restore FIFO order
   std::optional<std::size_t> in_flight;  ///< items, 1 to 1'000'000; unset: the runtime chooses
@@ -100,5 +114,8 @@ class Config {
 /// A span of time from "10 s", "250 ms", "5 us", "100 ns", "1.5 min" or "2 h".
 /// Errors  throws tandem::ConfigError for anything else, a missing unit included, and above 8760 h.
 [[nodiscard]] std::chrono::nanoseconds parse_duration(std::string_view text);
+
+/// The same span as parse_duration() reads it: a whole number of the largest unit that gives one, "90 s".
+[[nodiscard]] std::string describe_duration(std::chrono::nanoseconds duration);
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <vector>
 
 namespace tandem {
 
@@ -46,6 +47,9 @@ struct Failure {
   std::string stack{};
 };
 
+/// A failure in one line: "node 'reader', message 881, worker 3, attempt 2: REASON".
+[[nodiscard]] std::string describe(const Failure& failure);
+
 /// One message that ended as an error: thrown at its place in the order.
 /// what() reads "node 'reader', message 881, worker 3, attempt 2: REASON".
 class ProducerError : public Error {
@@ -68,6 +72,41 @@ class ProducerError : public Error {
 
  private:
   std::shared_ptr<const Failure> failure_;  // shared: copying an exception must not throw
+};
+
+/// More items of a node carried an error than its max_errors lets a stream skip: thrown at the place of the first
+/// such item, and again at each later one; the next call goes on with the next item. what() says in one line of
+/// bounded length how many there were and why.
+/// Not a ProducerError: a loop that catches that one and goes on must not go on over a budget that is spent.
+class TooManyErrors : public Error {
+ public:
+  /// Most records that are kept.
+  static constexpr std::size_t kKept = 100;
+
+  /// What is known of one node's failures in one stream.
+  struct Record {
+    std::string node;
+    std::uint64_t max_errors = 0;
+    std::uint64_t failed = 0;       ///< the skipped ones, and those at whose place this was thrown
+    std::vector<Failure> failures;  ///< the first of them, and the last
+  };
+
+  /// For streams.
+  TooManyErrors(const std::string& text, Record record);
+
+  /// The name of the node that failed.
+  [[nodiscard]] const std::string& node() const noexcept { return record_->node; }
+  /// How many items the stream was to skip at most.
+  [[nodiscard]] std::uint64_t max_errors() const noexcept { return record_->max_errors; }
+  /// How many items of the node carried an error, this one included.
+  [[nodiscard]] std::uint64_t failed() const noexcept { return record_->failed; }
+  /// The failures in the order of delivery: all of them up to kKept; else the first kKept - 1 and the last,
+  /// which is always the one at whose place this was thrown.
+  /// Lifetime  as long as this exception or a copy of it.
+  [[nodiscard]] std::span<const Failure> failures() const noexcept { return record_->failures; }
+
+ private:
+  std::shared_ptr<const Record> record_;  // shared: copying an exception must not throw
 };
 
 /// The one of the known words that a mistyped word most likely meant; empty when none is near.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <tandem/crew.hpp>
+#include <tandem/deadline_watch.hpp>
 
 namespace tandem {
 
@@ -18,12 +19,15 @@ using Spawn = std::function<void(std::function<void()> task)>;
 
 /// Workers as tasks in this process. A worker is one instance of the body; at most one task runs it
 /// at a time. A task ends when nothing waits, so an idle crew holds no thread.
+/// Deadline  nothing can end a body on a thread: a message that runs longer than its deadline is reported in the
+///           log, once, while it runs, and its item is delivered as it is when it returns after all.
 class ThreadCrew final : public Crew {
  public:
   ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn,
              const std::atomic<std::uint32_t>& stopping);
 
   /// Starts every worker's body, in tasks of their own.
+  /// Errors    throws std::system_error when there is no thread to watch the deadline.
   void start();
   /// After stop(): returns when no task is at work, and none will be. Waits for bodies that are at work; nothing
   /// can end them but their own return. Tasks that have not begun do nothing any more, and are waited
@@ -55,6 +59,7 @@ class ThreadCrew final : public Crew {
   void task_done();
 
   const Spawn spawn_;
+  std::unique_ptr<DeadlineWatch> watch_;  // null: no deadline
   std::vector<Worker> workers_;
 
   // Of its own lock, the last that a task ever touches: after it, the crew may be gone.
