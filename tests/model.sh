@@ -3,7 +3,7 @@
 # away, so that it is known to be able to.
 #
 #   tests/model.sh          some twenty seconds
-#   tests/model.sh --long   also with more messages and deaths: some minutes, a few GiB
+#   tests/model.sh --long   also with more messages and deaths: some minutes, about a GiB
 set -euo pipefail
 models=$(realpath "$(dirname "${BASH_SOURCE[0]}")/model")
 for tool in spin gcc; do
@@ -81,7 +81,7 @@ fails "$wrong" ring -DWEAK_NEW
 fails "$stuck" ring -DWEAK_LEDGER
 
 if [[ ${1:-} == --long ]]; then
-  large=16
+  large=8
   holds doorbell -DTOKENS=6
   holds leave -DNO_MUTEX
   holds leave -DMESSAGES=2

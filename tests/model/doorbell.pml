@@ -31,7 +31,7 @@ byte count = 0;         /* the bell */
 bool asleep = false;    /* in the futex */
 bool early = true;      /* it may still end early */
 
-byte rings_for[4 * TOKENS + 8];  /* by the word that the ringer saw */
+byte rings_for[6 * TOKENS + 8];  /* by the word that the ringer saw */
 
 active proctype memory_of_ringer() {
 end:  do
