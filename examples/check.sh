@@ -56,6 +56,11 @@ for placement in thread process; do
   done
 done
 
+echo "crash"
+timeout 60 "$programs/crash" >"$scratch/stdout" 2>"$scratch/stderr" || fail "crash: exit status $?"
+diff -u crash.expected "$scratch/stdout" >&2 || fail "crash: not what crash.expected holds"
+(($(grep -c "attempt" "$scratch/stderr") == 4)) || fail "crash: wanted a line for each death: $(<"$scratch/stderr")"
+
 echo "tiles, a short run"
 picture 400 300 >"$scratch/grey.ppm"
 picture 300 255 >"$scratch/small.ppm"

@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# The README quotes examples/pull.cpp, its configuration and its output; this fails when one has moved on.
+# The README quotes two examples and what they print; this fails when one has moved on.
 #   tests/readme.sh           compare
 #   tests/readme.sh --write   put the files' contents into the README
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The first three fenced blocks of the README, in this order.
-files=(examples/pull.cpp examples/tandem.toml examples/pull.expected)
+# Fenced blocks of the README: number:file.
+files=(1:examples/pull.cpp 2:examples/tandem.toml 3:examples/pull.expected 5:examples/crash.cpp
+  6:examples/crash.expected)
 
-quoted() {  # the README with its first three blocks taken from the files
+quoted() {  # the README with these blocks taken from the files
   awk -v files="${files[*]}" '
-    BEGIN { split(files, file, " ") }
+    BEGIN { count = split(files, entries, " ")
+            for (i = 1; i <= count; ++i) { split(entries[i], part, ":"); file[part[1]] = part[2] } }
     /^```/ && !inside { print; inside = 1; ++block
-                        if (block <= 3) while ((getline line < file[block]) > 0) print line
+                        if (block in file) while ((getline line < file[block]) > 0) print line
                         next }
     /^```/ { inside = 0 }
-    !inside || block > 3 { print }' README.md
+    !inside || !(block in file) { print }' README.md
 }
 
 if [[ ${1:-} == --write ]]; then
