@@ -13,6 +13,8 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <thread>
+#include <utility>
 
 #include "support/checked.hpp"
 #include "support/fuzzer.hpp"
@@ -161,6 +163,7 @@ class FuzzedHost : public TandemTest {
     }
     asm volatile("" : "+r"(sum));
     ASSERT_TRUE(line.stream.ended()) << "nothing came for a minute after message " << next;
+    ASSERT_GT(books->rounds, 0U) << "it was never given a message";
     tally_.messages += next;
     kept.clear();
     line.runtime.stop();
@@ -200,6 +203,8 @@ class FuzzedHost : public TandemTest {
       if (run % 20 == 0) tell(run, begin);
     }
     tell(0, begin);
+    EXPECT_GT(deaths_, 0U);
+    EXPECT_GT(tally_.of_fuzzer, 0U);
   }
 
  private:
@@ -226,6 +231,35 @@ TEST_F(FuzzedHost, LivesOnAndMixesUpNothing) {
     fuzz_all(std::strtoull(wanted, nullptr, 10), 20'000);
   } else {
     fuzz_all(kSanitized ? 6'000 : 24'000, kSanitized ? 1'500 : 3'000);
+  }
+}
+
+// Fails: every worker has the host's eventfd, and one that reads from it takes the rings of the others. The host
+// sleeps on over their replies, and stop() does not wake it either. To be enabled once a worker can only write to
+// what it rings with, or the host looks now and then by itself.
+TEST_F(FuzzedHost, DISABLED_GoesOnThoughAWorkerReadsFromItsBell) {
+  constexpr std::uint64_t kAll = 20'000;
+  struct Thief {
+    bool begun = false;
+    Number operator()(const Number& in, Context& context) {
+      if (context.worker() == kFuzzing && !std::exchange(begun, true)) {
+        std::thread{[bells = ReplyArea::bells()] {
+          for (;;) {
+            std::uint64_t rings = 0;
+            for (const int bell : bells) [[maybe_unused]]
+              const auto got = read(bell, &rings, sizeof rings);
+          }
+        }}.detach();
+      }
+      busy(2000);
+      return in;
+    }
+  };
+  for (int run = 0; run < 5; ++run) {
+    Line<Number> line{placed({"process", 2}, {"work"}), CountTo{kAll}, Thief{}};
+    std::uint64_t next = 0;
+    while (const auto item = line.stream.next_for(10s)) ASSERT_EQ(item->sequence(), next++);
+    ASSERT_EQ(next, kAll) << "run " << run;
   }
 }
 

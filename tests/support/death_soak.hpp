@@ -41,13 +41,16 @@ struct Toll {
   std::uint64_t reordered = 0;
   std::uint64_t wrong = 0;
   std::uint64_t hangs = 0;
+  std::uint64_t unbalanced = 0;  // books: Runtime::audit()
   std::uint64_t blocks = 0;
   std::uint64_t mappings = 0;
   std::uint64_t descriptors = 0;
   std::uint64_t processes = 0;
 
   bool clean() const {
-    return lost + duplicated + reordered + wrong + hangs + blocks + mappings + descriptors + processes == 0;
+    return lost + duplicated + reordered + wrong + hangs + unbalanced + blocks + mappings + descriptors +
+               processes ==
+           0;
   }
   Toll& operator+=(const Toll& more) {
     kills += more.kills;
@@ -58,6 +61,7 @@ struct Toll {
     reordered += more.reordered;
     wrong += more.wrong;
     hangs += more.hangs;
+    unbalanced += more.unbalanced;
     blocks += more.blocks;
     mappings += more.mappings;
     descriptors += more.descriptors;
@@ -68,9 +72,9 @@ struct Toll {
 inline std::ostream& operator<<(std::ostream& out, const Toll& toll) {
   return out << "kills " << toll.kills << ", stops " << toll.stops << ", messages " << toll.messages
              << ", lost " << toll.lost << ", duplicated " << toll.duplicated << ", reordered " << toll.reordered
-             << ", wrong " << toll.wrong << ", hangs " << toll.hangs << ", leaked blocks " << toll.blocks
-             << ", mappings " << toll.mappings << ", descriptors " << toll.descriptors << ", processes "
-             << toll.processes;
+             << ", wrong " << toll.wrong << ", hangs " << toll.hangs << ", unbalanced books " << toll.unbalanced
+             << ", leaked blocks " << toll.blocks << ", mappings " << toll.mappings << ", descriptors "
+             << toll.descriptors << ", processes " << toll.processes;
 }
 
 /// Kills processes of this program until it has killed as many as it was asked to, in a thread of its own.
@@ -229,6 +233,7 @@ Toll soak_line(Line<Out>& line, std::atomic<bool>& over, const std::atomic<std::
   toll.kills = assassin.kills();
   toll.stops = assassin.stops();
   line.runtime.stop();
+  toll.unbalanced = line.runtime.audit().balanced() ? 0 : 1;
   toll.blocks = line.runtime.lent_blocks() + line.runtime.live_messages();
   return toll;
 }

@@ -172,6 +172,8 @@ void Fuzzer::act(Act act, Random& random, std::span<std::byte> output) {
       ReplyToken reply = area.honest_reply();
       reply.kind = ReplyKind::failed;
       reply.text_bytes = static_cast<std::uint32_t>(random() % 2 == 0 ? random() : random() % 1024);
+      reply.busy_nanoseconds = random() >> random() % 64;
+      reply.again = random() % 4 == 0 ? 1 : 0;  // costs it its life: it is to be tried in a fresh process
       return send(reply);
     }
     case Act::wrong_field: return send_wrong_field(random);

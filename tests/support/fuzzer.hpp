@@ -28,7 +28,7 @@ enum class Act : std::uint8_t {
   ring,           // wakes the host for nothing
   ring_full,      // with the largest number that the host's eventfd takes
   early_reply,    // the honest reply, too early; then random bytes over it and the output
-  early_failure,  // an error with a text of any length
+  early_failure,  // an error with a text of any length, now and then for want of memory
 
   wrong_field,   // a reply with one field that is off by one, or of a wrong kind
   half_token,    // a reply of which a part is from the last lap
