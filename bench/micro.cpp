@@ -99,7 +99,7 @@ void futex_bell_nobody_sleeps(benchmark::State& state) {
 BENCHMARK(futex_bell_nobody_sleeps);
 
 void event_bell_ring_and_clear(benchmark::State& state) {
-  const tandem::EventBell bell;
+  const tandem::PipeBell bell;
   for (auto _ : state) {
     bell.ring();
     bell.clear();

@@ -234,11 +234,9 @@ TEST_F(FuzzedHost, LivesOnAndMixesUpNothing) {
   }
 }
 
-// Fails: every worker has the host's eventfd, and one that reads from it takes the rings of the others. The host
-// sleeps on over their replies, and stop() does not wake it either. To be enabled once a worker can only write to
-// what it rings with, or the host looks now and then by itself.
-TEST_F(FuzzedHost, DISABLED_GoesOnThoughAWorkerReadsFromItsBell) {
-  constexpr std::uint64_t kAll = 20'000;
+// With an eventfd for a bell, it would take the rings of the others, and the host would sleep on over their replies.
+TEST_F(FuzzedHost, GoesOnThoughAWorkerReadsFromItsBell) {
+  constexpr std::uint64_t kAll = 5000;
   struct Thief {
     bool begun = false;
     Number operator()(const Number& in, Context& context) {

@@ -246,16 +246,16 @@ TEST_F(ByHand, ASecondRingerHasItsOwnView) {
   sleeper.awake();
 }
 
-class EventBells : public TandemTest {
+class PipeBells : public TandemTest {
  protected:
-  static bool readable(const EventBell& bell) {
-    pollfd watched{bell.descriptor(), POLLIN, 0};
+  static bool readable(const PipeBell& bell) {
+    pollfd watched{bell.heard_at(), POLLIN, 0};
     return poll(&watched, 1, 0) == 1;
   }
 };
 
-TEST_F(EventBells, AreReadableFromTheRingToTheClear) {
-  const EventBell bell;
+TEST_F(PipeBells, AreReadableFromTheRingToTheClear) {
+  const PipeBell bell;
   EXPECT_FALSE(readable(bell));
   bell.ring();
   bell.ring();
@@ -264,20 +264,20 @@ TEST_F(EventBells, AreReadableFromTheRingToTheClear) {
   EXPECT_FALSE(readable(bell));
 }
 
-TEST_F(EventBells, AreRungFromAForkedProcess) {
-  const EventBell bell;
+TEST_F(PipeBells, AreRungFromAForkedProcess) {
+  const PipeBell bell;
   const pid_t other = fork();
   if (other == 0) {
     bell.ring();
     _exit(0);
   }
-  pollfd watched{bell.descriptor(), POLLIN, 0};
+  pollfd watched{bell.heard_at(), POLLIN, 0};
   EXPECT_EQ(poll(&watched, 1, 20'000), 1);
   waitpid(other, nullptr, 0);
 }
 
-TEST_F(EventBells, ClearedWithoutARingDoNotWait) {
-  const EventBell bell;
+TEST_F(PipeBells, ClearedWithoutARingDoNotWait) {
+  const PipeBell bell;
   bell.clear();
   bell.clear();
   EXPECT_FALSE(readable(bell));

@@ -291,7 +291,7 @@ void Core::begin() {
     for (const ProcessCrew* const crew : process_crews_) {
       for (std::uint32_t slot = 0; slot < crew->slots(); ++slot) {
         plans.push_back({&nodes_, nodes_[crew->node().index].get(), channels_[plans.size()], segment_->base(),
-                         segment_->size(), page_, pump_->bell()});
+                         segment_->size(), page_, &pump_->bell()});
       }
     }
     // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may

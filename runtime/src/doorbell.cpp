@@ -1,6 +1,6 @@
 #include <tandem/doorbell.hpp>
 
-#include <sys/eventfd.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -12,24 +12,32 @@
 
 namespace tandem {
 
-EventBell::EventBell() : descriptor_{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {
-  if (descriptor_ < 0) {
-    throw Error(std::string{"cannot make an event descriptor: "} + std::strerror(errno) +
+PipeBell::PipeBell() {
+  if (pipe2(ends_, O_CLOEXEC | O_NONBLOCK) != 0) {
+    throw Error(std::string{"cannot make a pipe: "} + std::strerror(errno) +
                 "; raise the limit on open files (ulimit -n)");
   }
 }
 
-EventBell::~EventBell() { close(descriptor_); }
-
-void EventBell::ring() const noexcept {
-  const std::uint64_t one = 1;
-  // EAGAIN means that the counter is full, which is as good as rung.
-  while (write(descriptor_, &one, sizeof one) < 0 && errno == EINTR) {}
+PipeBell::~PipeBell() {
+  close(ends_[0]);
+  close(ends_[1]);
 }
 
-void EventBell::clear() const noexcept {
-  std::uint64_t count = 0;
-  while (read(descriptor_, &count, sizeof count) < 0 && errno == EINTR) {}
+bool PipeBell::ring(int rung_at) noexcept {
+  while (write(rung_at, "", 1) < 0) {
+    if (errno == EAGAIN) return true;  // the pipe is full, which is as good as rung
+    if (errno != EINTR) return false;
+  }
+  return true;
+}
+
+void PipeBell::clear() const noexcept {
+  char rings[4096];
+  for (;;) {
+    const ssize_t got = read(heard_at(), rings, sizeof rings);
+    if (got != static_cast<ssize_t>(sizeof rings) && !(got < 0 && errno == EINTR)) return;
+  }
 }
 
 }  // namespace tandem

@@ -10,6 +10,8 @@
 #include <mutex>
 #include <thread>
 
+#include <tandem/doorbell.hpp>
+
 namespace tandem {
 namespace {
 
@@ -32,9 +34,7 @@ void handle(int) {
   came.store(true, std::memory_order_seq_cst);
   for (const std::atomic<int>& bell : bells) {
     const int descriptor = bell.load(std::memory_order_seq_cst) - 1;
-    const std::uint64_t one = 1;
-    if (descriptor >= 0) [[maybe_unused]]
-      const auto written = write(descriptor, &one, sizeof one);
+    if (descriptor >= 0) PipeBell::ring(descriptor);
   }
   handlers.fetch_sub(1, std::memory_order_seq_cst);
   errno = error;

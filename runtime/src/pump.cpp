@@ -102,7 +102,7 @@ void Pump::run(std::promise<void> started) {
   pthread_sigmask(SIG_SETMASK, &all, nullptr);
   memory_kills_ = memory_kills();
   try {
-    watch(bell_.descriptor(), Event::bell, 0);
+    watch(bell_.heard_at(), Event::bell, 0);
     launcher_->start();
     begin();
   } catch (...) {
@@ -110,7 +110,7 @@ void Pump::run(std::promise<void> started) {
     started.set_exception(std::current_exception());
     return;
   }
-  std::optional<Interrupt> interrupt{std::in_place, bell_.descriptor()};
+  std::optional<Interrupt> interrupt{std::in_place, bell_.rung_at()};
   started.set_value();
   for (bool interrupted = false;;) {
     drain();

@@ -57,11 +57,13 @@ void name_process(const NodeInfo& node, const char* number) {
 // gets the lowest that is free: so this one is high, and is looked at before each use.
 class HostBell {
  public:
-  explicit HostBell(int inherited) : number_{fcntl(inherited, F_DUPFD_CLOEXEC, kSeldomUsed)} {
+  explicit HostBell(const PipeBell& inherited)
+      : number_{fcntl(inherited.rung_at(), F_DUPFD_CLOEXEC, kSeldomUsed)} {
+    close(inherited.heard_at());  // whoever reads there takes the rings of others
     if (number_ >= 0) {
-      close(inherited);
+      close(inherited.rung_at());
     } else {
-      number_ = inherited;  // the limit on open files is lower
+      number_ = inherited.rung_at();  // the limit on open files is lower
     }
     fstat(number_, &made_);
   }
@@ -69,14 +71,8 @@ class HostBell {
   /// False when it is not there any more.
   bool ring() const {
     struct stat now {};
-    // All eventfds share one inode, which no file, pipe or socket has.
     if (fstat(number_, &now) != 0 || now.st_dev != made_.st_dev || now.st_ino != made_.st_ino) return false;
-    const std::uint64_t one = 1;
-    while (write(number_, &one, sizeof one) < 0) {
-      if (errno == EAGAIN) return true;  // the counter is full, which is as good as rung
-      if (errno != EINTR) return false;
-    }
-    return true;
+    return PipeBell::ring(number_);
   }
 
  private:
@@ -97,7 +93,7 @@ class Worker {
         bell_{head_.bell},
         sleeper_{plan.channel.sleep_word(plan.base)},
         host_{plan.host->sleep_word},
-        host_bell_{plan.host_bell},
+        host_bell_{*plan.host_bell},
         context_{node_.name, node_.random_key, -1, &plan.host->stopping} {
     context_.ask_worker_from(wait_number_);
   }

@@ -26,7 +26,7 @@ enum class Act : std::uint8_t {
   output,         // random bytes over the output of the message that it is at
   blocks,         // random bytes over any of the blocks that it can write
   ring,           // wakes the host for nothing
-  ring_full,      // with the largest number that the host's eventfd takes
+  ring_full,      // until the host's pipe is full
   early_reply,    // the honest reply, too early; then random bytes over it and the output
   early_failure,  // an error with a text of any length, now and then for want of memory
 

@@ -101,14 +101,15 @@ class ReplyArea {
   std::uint32_t host_sleep_word() const {
     return reinterpret_cast<const HostPage*>(host_page_)->sleep_word.load(std::memory_order_seq_cst);
   }
-  /// The eventfds that this process has: the host's bell is one.
+  /// The pipes that this process has beside the standard streams: the host's bell is one.
   static std::vector<int> bells() {
     std::vector<int> bells;
     DIR* const open = opendir("/proc/self/fd");
     while (const dirent* const entry = readdir(open)) {
       char target[64] = {};
       if (readlinkat(dirfd(open), entry->d_name, target, sizeof target - 1) <= 0) continue;
-      if (std::strcmp(target, "anon_inode:[eventfd]") == 0) bells.push_back(std::atoi(entry->d_name));
+      const int number = std::atoi(entry->d_name);
+      if (number > STDERR_FILENO && std::strncmp(target, "pipe:[", 6) == 0) bells.push_back(number);
     }
     closedir(open);
     return bells;

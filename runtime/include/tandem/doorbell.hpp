@@ -23,7 +23,7 @@
 // for each sleep. So every bell is a counter that the sleeper can compare, not a bare wake-up call.
 //
 // A worker sleeps on a FutexBell in memory that only the host writes. The host sleeps in epoll,
-// because it waits for the ends of processes too, and is rung through an eventfd. If the host dies,
+// because it waits for the ends of processes too, and is rung through a pipe. If the host dies,
 // the worker is killed with it; if a worker dies, its pidfd wakes the host.
 //
 // Modelled by tests/model/doorbell.pml and leave.pml; this code itself is run in all orders by
@@ -114,22 +114,26 @@ class FutexBell {
   Word* count_ = nullptr;
 };
 
-/// An eventfd (eventfd(2)) that ends an epoll_wait. Close-on-exec, non-blocking.
-class EventBell {
+/// A pipe that ends an epoll_wait. Its writing end is all that a worker gets: with an eventfd, it could take the rings
+/// of others. Close-on-exec, non-blocking.
+class PipeBell {
  public:
   /// Errors    throws Error when the process has no descriptor left.
-  EventBell();
-  ~EventBell();
-  EventBell(const EventBell&) = delete;
-  EventBell& operator=(const EventBell&) = delete;
+  PipeBell();
+  ~PipeBell();
+  PipeBell(const PipeBell&) = delete;
+  PipeBell& operator=(const PipeBell&) = delete;
 
-  int descriptor() const noexcept { return descriptor_; }
-  void ring() const noexcept;
+  int heard_at() const noexcept { return ends_[0]; }  // readable when it was rung
+  int rung_at() const noexcept { return ends_[1]; }
+  void ring() const noexcept { ring(rung_at()); }
+  /// Rings a bell by its writing end. False when that end is no bell's any more.
+  static bool ring(int rung_at) noexcept;
   /// Takes all rings so far.
   void clear() const noexcept;
 
  private:
-  int descriptor_;
+  int ends_[2];
 };
 
 }  // namespace tandem

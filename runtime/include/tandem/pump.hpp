@@ -30,7 +30,7 @@ class Pump {
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
 
-  int bell() const noexcept { return bell_.descriptor(); }
+  const PipeBell& bell() const noexcept { return bell_; }
   void ring() const noexcept { bell_.ring(); }
 
   /// Takes the crews in the order of their first slots. plans: one for each slot.
@@ -76,7 +76,7 @@ class Pump {
   Segment& segment_;
   HostPage& page_;
   const std::chrono::nanoseconds grace_;
-  const EventBell bell_;
+  const PipeBell bell_;
   const Descriptor epoll_;
   std::vector<WorkerPlan> plans_;
   std::vector<ProcessCrew*> crews_;

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include <tandem/channel.hpp>
+#include <tandem/doorbell.hpp>
 #include <tandem/node.hpp>
 
 namespace tandem {
@@ -17,7 +18,7 @@ struct WorkerPlan {
   std::byte* base = nullptr;  // of the segment
   std::size_t segment_bytes = 0;
   HostPage* host = nullptr;
-  int host_bell = -1;  // eventfd of the host's pump
+  const PipeBell* host_bell = nullptr;  // the pump's
 };
 
 /// Whether this process is a worker.
