@@ -221,12 +221,17 @@ TEST_F(RandomGraph, GivesTheSameBitsThoughWorkersAreKilled) {
         if (!pids.empty()) kill(pids[own() % pids.size()], SIGKILL);
       }
     }};
-    const std::vector<std::uint64_t> got = other.run([&] {
-      started = true;
-      started.notify_one();
-    });
+    std::vector<std::uint64_t> got;
+    std::string error;
+    try {
+      got = other.run([&] {
+        started = true;
+        started.notify_one();
+      });
+    } catch (const Error& thrown) { error = thrown.what(); }
     ended = true;
     killer.join();
+    ASSERT_EQ(error, "");
     ASSERT_EQ(got, wanted) << "graph " << graph << ", " << told;
     ASSERT_EQ(other.runtime().lent_blocks(), 0U) << told;
   }

@@ -134,7 +134,12 @@ TEST(Config, ReadsTheFileOfTheDesign) {
   EXPECT_EQ(config.seed, 42U);
   EXPECT_EQ(config.grace, 20ms);
   EXPECT_EQ(config.hold_timeout, 60s);
-  EXPECT_EQ(config.node("reader"), (NodeConfig{Placement::process, 4, 5, 10s, OnError::skips, 20}));
+  EXPECT_EQ(config.node("reader"), (NodeConfig{.placement = Placement::process,
+                                                  .workers = 4,
+                                                  .attempts = 5,
+                                                  .deadline = 10s,
+                                                  .on_error = OnError::skips,
+                                                  .max_errors = 20}));
   EXPECT_EQ(config.node("writer"), NodeConfig{});
 }
 
@@ -163,10 +168,12 @@ TEST(Config, NamesTheNearestKeyWhenAKeyIsUnknown) {
             "'deterministic', 'in_flight', 'memory', 'seed', 'grace', 'hold_timeout'");
   EXPECT_EQ(parse_refusal("[node.reader]\ncolour = \"red\"\n"),
             "node.reader.colour = \"red\" (tandem.toml:2): no such key; known keys: "
-            "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors'");
+            "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
+            "'spares', 'worker_memory', 'wait_for_debugger'");
   EXPECT_EQ(parse_refusal("[node.reader]\nworker = 4\n"),
             "node.reader.worker = 4 (tandem.toml:2): no such key; did you mean 'workers'? known keys: "
-            "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors'");
+            "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
+            "'spares', 'worker_memory', 'wait_for_debugger'");
 }
 
 TEST(Config, NamesTheNearestTableWhenATableIsUnknown) {
@@ -265,7 +272,8 @@ constexpr BadValue kBadValues[] = {
      "1000000000"},
     {"node.reader", "4",
      "node.reader = 4 (test): no key of a node; write node.NAME.KEY; known keys: 'placement', 'workers', "
-     "'start', 'attempts', 'deadline', 'on_error', 'max_errors'"},
+     "'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
+            "'spares', 'worker_memory', 'wait_for_debugger'"},
     {"node..workers", "4", "node..workers = 4 (test): the node has no name; write node.NAME.KEY"},
     {"nodes.reader.workers", "4",
      "nodes.reader.workers = 4 (test): no such key; known keys: 'deterministic', 'in_flight', 'memory', "
@@ -347,7 +355,7 @@ TEST_F(Sources, LayerFileThenEnvironmentThenCommandLine) {
   const Config config = line.load();
 
   EXPECT_EQ(std::tuple(config.seed, config.in_flight, config.memory), std::tuple(1U, 2U, 3U));
-  EXPECT_EQ(config.node("reader"), (NodeConfig{Placement::thread, 1, 2, 3s}));
+  EXPECT_EQ(config.node("reader"), (NodeConfig{.attempts = 2, .deadline = 3s}));
 }
 
 TEST_F(Sources, LeaveOtherArgumentsInPlace) {
@@ -385,7 +393,8 @@ TEST_F(Sources, NameTheNearestVariableWhenAVariableIsUnknown) {
       "'TANDEM_DETERMINISTIC', 'TANDEM_IN_FLIGHT', 'TANDEM_MEMORY', 'TANDEM_SEED', 'TANDEM_GRACE', "
       "'TANDEM_HOLD_TIMEOUT', 'TANDEM_CONFIG', 'TANDEM_NODE_NAME_PLACEMENT', 'TANDEM_NODE_NAME_WORKERS', "
       "'TANDEM_NODE_NAME_START', 'TANDEM_NODE_NAME_ATTEMPTS', 'TANDEM_NODE_NAME_DEADLINE', "
-      "'TANDEM_NODE_NAME_ON_ERROR', 'TANDEM_NODE_NAME_MAX_ERRORS'");
+      "'TANDEM_NODE_NAME_ON_ERROR', 'TANDEM_NODE_NAME_MAX_ERRORS', 'TANDEM_NODE_NAME_SPARES', "
+            "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER'");
 }
 
 TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenItsKeyIsUnknown) {
@@ -415,7 +424,7 @@ TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenNameAndKeyHoldUnderscores
                   .starts_with("TANDEM_NODE_READER_MAXERRORS = 3 (environment): no such setting; did you mean "
                                "'TANDEM_NODE_READER_MAX_ERRORS'? known variables: "));
   EXPECT_TRUE(told("TANDEM_NODE_MAX_ERRORS").starts_with("TANDEM_NODE_MAX_ERRORS = 3 (environment): no such"));
-  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_MAX_ERRORS'"));
+  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_WAIT_FOR_DEBUGGER'"));
 }
 
 TEST_F(Sources, RefuseAVariableThatNamesNoNode) {

@@ -56,6 +56,16 @@ struct Curious {
   }
 };
 
+// Until so many processes of that name sleep: they have said that they are ready.
+void wait_asleep(const std::string& name, std::size_t count) {
+  for (;;) {
+    const std::vector<Process> named = descendants_named(name);
+    const auto asleep = std::count_if(named.begin(), named.end(), [](const Process& one) { return one.state == 'S'; });
+    if (static_cast<std::size_t>(asleep) >= count) return;
+    std::this_thread::yield();
+  }
+}
+
 Out next_of(Line<Out>& line) {
   const auto item = line.stream.next();
   return item && item->ok() ? **item : Out{};
@@ -108,17 +118,17 @@ TEST_F(Spare, MoreThanOneTakeOverFromAllWorkersAtOnce) {
                  CountForEver{}, Incurious{starts.get()}};
   next_of(line);
   ASSERT_TRUE(starts->gate.wait(4));
-  while (line.runtime.spare_pids().size() < 2) std::this_thread::yield();
+  wait_asleep("tandem:work#+", 2);
   std::vector<pid_t> spares = line.runtime.spare_pids();
 
   for (const pid_t pid : line.runtime.worker_pids()) kill(pid, SIGKILL);
 
   std::vector<pid_t> serving = line.runtime.worker_pids();
+  std::sort(spares.begin(), spares.end());
   for (std::uint64_t last = 0; serving != spares && last < 100'000; ++last) {
     next_of(line);
     serving = line.runtime.worker_pids();
     std::sort(serving.begin(), serving.end());
-    std::sort(spares.begin(), spares.end());
   }
   EXPECT_EQ(serving, spares);
 }
@@ -129,10 +139,7 @@ TEST_F(Spare, ThatIsKilledIsReplaced) {
   const Out first = next_of(line);
   for (std::uint32_t spare = 2; spare < 12; ++spare) {
     ASSERT_TRUE(starts->gate.wait(spare)) << spare;
-    // Until it sleeps, having said that it is ready.
-    while (descendants_named("tandem:work#+").empty() || descendants_named("tandem:work#+")[0].state != 'S') {
-      std::this_thread::yield();
-    }
+    wait_asleep("tandem:work#+", 1);
     kill(starts->pids[spare - 1], SIGKILL);
   }
   ASSERT_TRUE(starts->gate.wait(12));

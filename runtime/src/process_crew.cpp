@@ -387,7 +387,8 @@ void ProcessCrew::start_failed(Worker& worker, const std::string& reason, Acts& 
   want_spares();
 }
 
-void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts) {
+void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts,
+                        bool killed) {
   Worker& worker = workers_[slot - first_slot_];
   Acts acts;
   {
@@ -400,7 +401,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);
     worker.state = State::gone;
     take_back(worker, how, counts, acts);
-    if (counts) count_end(worker, before, was_idle, how, acts);
+    if (counts) count_end(worker, before, was_idle && !killed, how, acts);
     worker.pid = -1;
     worker.pidfd = Descriptor{};
     replace(worker, acts);
@@ -460,11 +461,11 @@ void ProcessCrew::take_back(Worker& worker, const std::string& how, bool counts,
 }
 
 // Ends that are nobody's message's fault, but must not go on for ever.
-void ProcessCrew::count_end(Worker& worker, State before, bool was_idle, const std::string& how, Acts& acts) {
+void ProcessCrew::count_end(Worker& worker, State before, bool idled, const std::string& how, Acts& acts) {
   const int attempts = node_.config.attempts;
   if (worker.is_spare()) {
     if (before == State::starting && ++spare_failed_starts_ >= attempts) give_spares_up("start: " + how, acts);
-    if (++spare_ends_ >= kMostBarren) give_spares_up(how, acts);
+    if (idled && ++spare_ends_ >= kMostBarren) give_spares_up(how, acts);
     return;
   }
   Number& number = number_of(worker);
@@ -472,7 +473,7 @@ void ProcessCrew::count_end(Worker& worker, State before, bool was_idle, const s
   if (before == State::starting && ++number.failed_starts >= attempts) {
     start_failed(worker, "start: " + how, acts);
   }
-  if (before == State::ready && was_idle && !worker.useful && ++number.barren >= kMostBarren) {
+  if (before == State::ready && idled && !worker.useful && ++number.barren >= kMostBarren) {
     start_failed(worker,
                  fmt::format("{} times in a row it ended without having been given a message: {}", kMostBarren,
                              how),
@@ -480,7 +481,6 @@ void ProcessCrew::count_end(Worker& worker, State before, bool was_idle, const s
   }
 }
 
-// The number gets a spare, if there is one, and the ended process a successor: a new spare, or one for the number.
 void ProcessCrew::replace(Worker& worker, Acts& acts) {
   if (ending_) return;
   if (!worker.is_spare() && number_of(worker).left_out) {

@@ -56,8 +56,7 @@ std::uint64_t memory_kills() {
 }  // namespace
 
 // A hint, not a proof: somebody else's process may have been the one.
-std::string Pump::memory_killer_text(int status) {
-  if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) return {};
+std::string Pump::memory_killer_text() {
   const std::uint64_t before = std::exchange(memory_kills_, memory_kills());
   if (memory_kills_ == before) return {};
   return "; the kernel's memory killer has been at work, so memory may have run out: lower workers, in_flight "
@@ -292,14 +291,15 @@ void Pump::settle(std::uint32_t slot) {
   if (!state.status && !state.orphaned && !late) return;
   slots_[slot].gone = false;
   if (state.status) {
-    crew_of(slot).ended(slot, state.incarnation,
-                        describe_status(*state.status) + memory_killer_text(*state.status), true);
+    const bool killed = WIFSIGNALED(*state.status) && WTERMSIG(*state.status) == SIGKILL;
+    const std::string cause = describe_status(*state.status) + (killed ? memory_killer_text() : "");
+    crew_of(slot).ended(slot, state.incarnation, cause, true, killed);
   } else if (state.orphaned) {
     // No fault of the message, unless it is always there when a fork server dies.
     crew_of(slot).ended(slot, state.incarnation, "ended with the fork server, which was killed",
-                        servers_lost_ > kServersForgiven);
+                        servers_lost_ > kServersForgiven, true);
   } else {
-    crew_of(slot).ended(slot, state.incarnation, "ended, and the fork server did not say how", true);
+    crew_of(slot).ended(slot, state.incarnation, "ended, and the fork server did not say how", true, false);
   }
 }
 

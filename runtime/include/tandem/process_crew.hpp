@@ -47,8 +47,8 @@ class ProcessCrew final : public Crew {
   void started(Launcher::Started report);
   void not_started(const Launcher::NotStarted& report);
   /// The process is gone, as the kernel said. cause: "killed by signal 9 (SIGKILL)" and the like.
-  /// counts: whether that was an attempt at the message that it was at.
-  void ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts);
+  /// counts: whether that was an attempt at the message that it was at. killed: by SIGKILL, so by somebody else.
+  void ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts, bool killed);
   /// Reads all replies. Returns true when there was one.
   bool drain();
   /// Rings every worker that sleeps over a request. The pump calls it between announcing its sleep
@@ -129,7 +129,7 @@ class ProcessCrew final : public Crew {
   void condemn(Worker& worker, std::string reason);
   std::string how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts);
   void take_back(Worker& worker, const std::string& how, bool counts, Acts& acts);
-  void count_end(Worker& worker, State before, bool was_idle, const std::string& how, Acts& acts);
+  void count_end(Worker& worker, State before, bool idled, const std::string& how, Acts& acts);
   void replace(Worker& worker, Acts& acts);
   Worker* best_spare();
   void want_spares();

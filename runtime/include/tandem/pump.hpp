@@ -70,7 +70,7 @@ class Pump {
   void start_another_server();
   void send_requests();
   ProcessCrew& crew_of(std::uint32_t slot);
-  std::string memory_killer_text(int status);
+  std::string memory_killer_text();
   bool awaits_any() const noexcept;
 
   Segment& segment_;
