@@ -185,6 +185,11 @@ INSTANTIATE_TEST_SUITE_P(InProcesses, HarmlessAct,
   return depth == ~std::uint64_t{0} ? 0 : recurse(depth + 1) + static_cast<std::uint64_t>(frame[0]);
 }
 
+[[gnu::no_sanitize("address", "undefined")]] void write_to_null() {
+  int* volatile nowhere = nullptr;
+  *const_cast<volatile int*>(nowhere) = 1;
+}
+
 struct Death {
   const char* name;
   void (*die)();
@@ -229,8 +234,7 @@ const Death kDeaths[] = {
     {"WriteToNull",
      [] {
        crash_plainly();
-       int* volatile nowhere = nullptr;
-       *const_cast<volatile int*>(nowhere) = 1;
+       write_to_null();
      },
      "killed by signal 11 (SIGSEGV)"},
     {"IllegalInstruction",
