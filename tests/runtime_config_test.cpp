@@ -135,11 +135,11 @@ TEST(Config, ReadsTheFileOfTheDesign) {
   EXPECT_EQ(config.grace, 20ms);
   EXPECT_EQ(config.hold_timeout, 60s);
   EXPECT_EQ(config.node("reader"), (NodeConfig{.placement = Placement::process,
-                                                  .workers = 4,
-                                                  .attempts = 5,
-                                                  .deadline = 10s,
-                                                  .on_error = OnError::skips,
-                                                  .max_errors = 20}));
+                                               .workers = 4,
+                                               .attempts = 5,
+                                               .deadline = 10s,
+                                               .on_error = OnError::skips,
+                                               .max_errors = 20}));
   EXPECT_EQ(config.node("writer"), NodeConfig{});
 }
 
@@ -273,7 +273,7 @@ constexpr BadValue kBadValues[] = {
     {"node.reader", "4",
      "node.reader = 4 (test): no key of a node; write node.NAME.KEY; known keys: 'placement', 'workers', "
      "'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-            "'spares', 'worker_memory', 'wait_for_debugger'"},
+     "'spares', 'worker_memory', 'wait_for_debugger'"},
     {"node..workers", "4", "node..workers = 4 (test): the node has no name; write node.NAME.KEY"},
     {"nodes.reader.workers", "4",
      "nodes.reader.workers = 4 (test): no such key; known keys: 'deterministic', 'in_flight', 'memory', "
@@ -394,7 +394,7 @@ TEST_F(Sources, NameTheNearestVariableWhenAVariableIsUnknown) {
       "'TANDEM_HOLD_TIMEOUT', 'TANDEM_CONFIG', 'TANDEM_NODE_NAME_PLACEMENT', 'TANDEM_NODE_NAME_WORKERS', "
       "'TANDEM_NODE_NAME_START', 'TANDEM_NODE_NAME_ATTEMPTS', 'TANDEM_NODE_NAME_DEADLINE', "
       "'TANDEM_NODE_NAME_ON_ERROR', 'TANDEM_NODE_NAME_MAX_ERRORS', 'TANDEM_NODE_NAME_SPARES', "
-            "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER'");
+      "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER'");
 }
 
 TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenItsKeyIsUnknown) {

@@ -60,7 +60,8 @@ struct Curious {
 void wait_asleep(const std::string& name, std::size_t count) {
   for (;;) {
     const std::vector<Process> named = descendants_named(name);
-    const auto asleep = std::count_if(named.begin(), named.end(), [](const Process& one) { return one.state == 'S'; });
+    const auto asleep =
+        std::count_if(named.begin(), named.end(), [](const Process& one) { return one.state == 'S'; });
     if (static_cast<std::size_t>(asleep) >= count) return;
     std::this_thread::yield();
   }

@@ -258,8 +258,8 @@ TEST_P(StopOfProcesses, LetsABodyFinishWithinTheGrace) {
   };
   Shared<Gate> ended;
   {
-    Line<Number> line{placed(GetParam(), {"work"}, {{"grace", "10 s"}, {"node.work.spares", "0"}}), CountForEver{},
-                      Ends{ended.get()}};
+    Line<Number> line{placed(GetParam(), {"work"}, {{"grace", "10 s"}, {"node.work.spares", "0"}}),
+                      CountForEver{}, Ends{ended.get()}};
     for (int i = 0; i < 100; ++i) line.stream.next();
     const std::uint32_t before = ended->count();
     line.runtime.stop();

@@ -253,9 +253,10 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   Pool& pool = *pools_.back();
   if (node.config.placement == Placement::thread) {
     if (node.config.worker_memory) {
-      log_warning(fmt::format("node '{}': worker_memory cannot be kept on threads, which share the program's memory; "
-                              "it is kept with placement = \"process\"",
-                              node.name));
+      log_warning(
+          fmt::format("node '{}': worker_memory cannot be kept on threads, which share the program's memory; "
+                      "it is kept with placement = \"process\"",
+                      node.name));
     }
     auto crew = std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, stopping_);
     thread_crews_.push_back(crew.get());

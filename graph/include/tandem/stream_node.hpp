@@ -168,7 +168,8 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::optional<Item<T>> take_one(Clock::time_point end) {
     std::optional<std::size_t> there;
     for (;;) {
-      std::optional<Item<T>> item;  // dropped without the lock, if it is skipped: its credit sets others to work
+      std::optional<Item<T>>
+          item;  // dropped without the lock, if it is skipped: its credit sets others to work
       ErrorPolicy::Ruling ruling;
       {
         const std::lock_guard taking{taking_mutex_};
