@@ -101,7 +101,7 @@ class ReplyArea {
   std::uint32_t host_sleep_word() const {
     return reinterpret_cast<const HostPage*>(host_page_)->sleep_word.load(std::memory_order_seq_cst);
   }
-  /// The pipes that this process has beside the standard streams: the host's bell is one.
+  /// The host's bell: a pipe with a high number (see HostBell in worker.cpp). Others are the test runner's.
   static std::vector<int> bells() {
     std::vector<int> bells;
     DIR* const open = opendir("/proc/self/fd");
@@ -109,7 +109,7 @@ class ReplyArea {
       char target[64] = {};
       if (readlinkat(dirfd(open), entry->d_name, target, sizeof target - 1) <= 0) continue;
       const int number = std::atoi(entry->d_name);
-      if (number > STDERR_FILENO && std::strncmp(target, "pipe:[", 6) == 0) bells.push_back(number);
+      if (number >= 1000 && std::strncmp(target, "pipe:[", 6) == 0) bells.push_back(number);
     }
     closedir(open);
     return bells;
