@@ -352,7 +352,7 @@ TEST_P(Signals, RefusedByABodyThatNeverEndsDoNotHoldUpStop) {
 
 TEST_P(Signals, RefusedByABodyThatNeverEndsDoNotKeepItFromItsDeadline) {
   Line<Number> line{
-      placed(GetParam(), {"work"}, {{"node.work.attempts", "1"}, {"node.work.deadline", "50 ms"}}),
+      placed(GetParam(), {"work"}, {{"node.work.attempts", "2"}, {"node.work.deadline", "200 ms"}}),
       CountTo{kAll}, [](const Number& in) {
         if (in.value == kBad) {
           refuse_all();
@@ -360,17 +360,19 @@ TEST_P(Signals, RefusedByABodyThatNeverEndsDoNotKeepItFromItsDeadline) {
         }
         return square(in);
       }};
-  expect_only_bad_fails(line.take_all(), StartsWith("ran longer than its deadline of 50 ms and was killed"), 1);
+  expect_only_bad_fails(line.take_all(), StartsWith("ran longer than its deadline of 200 ms and was killed"),
+                        2);
 }
 
 TEST_P(Signals, ThatABodyStopsItselfWithEndAtTheDeadline) {
   Line<Number> line{
-      placed(GetParam(), {"work"}, {{"node.work.attempts", "2"}, {"node.work.deadline", "50 ms"}}),
+      placed(GetParam(), {"work"}, {{"node.work.attempts", "2"}, {"node.work.deadline", "200 ms"}}),
       CountTo{kAll}, [](const Number& in) {
         if (in.value == kBad) raise(SIGSTOP);
         return square(in);
       }};
-  expect_only_bad_fails(line.take_all(), StartsWith("ran longer than its deadline of 50 ms and was killed"), 2);
+  expect_only_bad_fails(line.take_all(), StartsWith("ran longer than its deadline of 200 ms and was killed"),
+                        2);
 }
 
 // It fires in some later message, or in none.
