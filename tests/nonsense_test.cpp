@@ -71,7 +71,7 @@ const Lie kLies[] = {
     {"IncarnationLast", [](Reply& reply) { --reply.incarnation; }},
     {"IncarnationMost", [](Reply& reply) { reply.incarnation = kMost32; }},
     {"BlockOfAnother", [](Reply& reply) { reply.block = (reply.block + 1) % kInFlight; }},
-    {"BlockOnePastTheLast", [](Reply& reply) { reply.block = kInFlight; }},
+    {"BlockOnePastTheLast", [](Reply& reply) { reply.block = 2 * kInFlight; }},  // of two areas
     {"BlockMost", [](Reply& reply) { reply.block = kMost32; }},
     {"GenerationStale", [](Reply& reply) { --reply.generation; }},
     {"GenerationNext", [](Reply& reply) { ++reply.generation; }},

@@ -32,9 +32,9 @@ std::terminate_handler previous_handler = nullptr;
   if (const std::exception_ptr uncaught = std::current_exception()) {
     try {
       std::rethrow_exception(uncaught);
-    } catch (const ProducerError& error) { leave(error, 1); } catch (const Error& error) {
-      leave(error, 2);
-    } catch (...) {
+    } catch (const ProducerError& error) { leave(error, 1); } catch (const TooManyErrors& error) {
+      leave(error, 1);
+    } catch (const Error& error) { leave(error, 2); } catch (...) {
       // somebody else's affair
     }
   }
