@@ -481,6 +481,7 @@ void ProcessCrew::count_end(Worker& worker, State before, bool idled, const std:
   }
 }
 
+// The number gets a spare, if there is one, and the ended process a successor: a new spare, or one for the number.
 void ProcessCrew::replace(Worker& worker, Acts& acts) {
   if (ending_) return;
   if (!worker.is_spare() && number_of(worker).left_out) {
