@@ -48,7 +48,8 @@ TEST_F(Isolation, AWorkerHasTheNameOfItsNodeAndNumber) {
   std::set<std::string> names;
   for (const Process& process : descendants_named("tandem:")) names.insert(process.name);
 
-  EXPECT_EQ(names, (std::set<std::string>{"tandem:forks", "tandem:work#0", "tandem:work#1", "tandem:work#+"}));
+  EXPECT_EQ(names, (std::set<std::string>{"tandem:forks", "tandem:memory", "tandem:work#0", "tandem:work#1",
+                                          "tandem:work#+"}));
 }
 
 TEST_F(Isolation, AWorkerOfOneRuntimeCannotWriteIntoAnothers) {

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include <tandem/error.hpp>
+#include <tandem/keeper.hpp>
 #include <tandem/stack.hpp>
 
 namespace tandem {
@@ -30,6 +31,8 @@ namespace {
 enum class MessageKind : std::uint32_t { request, inspect, started, not_started, ended, inspected };
 
 constexpr std::size_t kLongestStack = 8192;
+// How long the fork server may take at its end to wait for its children, and waits itself for a keeper's first word.
+constexpr int kReapMilliseconds = 1000;
 
 // One datagram of the socket pair, either way. A text follows `inspected`.
 struct Message {
@@ -112,31 +115,32 @@ class Server {
     pid_t pid;
     std::uint32_t slot;
     std::uint32_t incarnation;
+    Descriptor told;  // its keeper's pid comes here
   };
 
   void answer() {
     Message request;
     std::string none;
-    if (!receive_message(socket_, 0, request, nullptr, none)) _exit(0);  // the host is gone
+    if (!receive_message(socket_, 0, request, nullptr, none)) end();  // nobody will ask any more
     if (request.kind == MessageKind::inspect) {
       inspect(request);
       return;
     }
     // A worker waits for a byte until the host has been told of it. If this server ends before that, the
-    // worker sees the end of the pipe and ends too, without having touched its channel, which the next
+    // worker sees the end of the stream and ends too, without having touched its channel, which the next
     // server's worker then finds new.
-    int told[2];
-    if (pipe2(told, O_CLOEXEC) != 0) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
       report({MessageKind::not_started, request.slot, request.incarnation, errno});
       return;
     }
-    Descriptor wait_for_it{told[0]};
-    Descriptor tell_it{told[1]};
+    Descriptor mine{ends[0]};
+    Descriptor its{ends[1]};
     const pid_t server = getpid();
     const pid_t pid = fork();
     if (pid == 0) {
-      tell_it = Descriptor{};
-      become_worker(server, request, std::move(wait_for_it));
+      mine = Descriptor{};
+      become_worker(server, request, std::move(its));
     }
     const Descriptor pidfd{pid > 0 ? open_pidfd(pid) : -1};
     if (!pidfd) {
@@ -145,9 +149,10 @@ class Server {
       report({MessageKind::not_started, request.slot, request.incarnation, error});
       return;
     }
-    children_.push_back({pid, request.slot, request.incarnation});
+    its = Descriptor{};
+    children_.push_back({pid, request.slot, request.incarnation, std::move(mine)});
     report({MessageKind::started, request.slot, request.incarnation, pid}, pidfd.get());
-    [[maybe_unused]] const auto written = write(tell_it.get(), "", 1);  // fails if it is dead, which is known
+    [[maybe_unused]] const auto sent = write(children_.back().told.get(), "", 1);  // fails if it is dead
   }
 
   // In a process of its own, because nobody knows how long it takes. It ends with the worker, whom the host kills
@@ -166,16 +171,18 @@ class Server {
     }
   }
 
-  [[noreturn]] void become_worker(pid_t server, const Message& request, Descriptor wait_for_it) {
+  [[noreturn]] void become_worker(pid_t server, const Message& request, Descriptor told) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server) _exit(1);  // it died before the line above
+    children_.clear();
     char byte = 0;
     ssize_t got = 0;
-    while ((got = read(wait_for_it.get(), &byte, 1)) < 0 && errno == EINTR) {}
+    while ((got = read(told.get(), &byte, 1)) < 0 && errno == EINTR) {}
     if (got != 1) _exit(1);
-    wait_for_it = Descriptor{};
     close(socket_);
     close(signals_);
+    start_keeper(server, told.get());
+    told = Descriptor{};
     signal(SIGPIPE, pipe_action_);
     sigset_t none;
     sigemptyset(&none);
@@ -189,23 +196,54 @@ class Server {
     while (read(signals_, &drained, sizeof drained) > 0) {}
     int status = 0;
     pid_t pid = 0;
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-      for (std::size_t place = 0; place < children_.size(); ++place) {
-        if (children_[place].pid != pid) continue;
-        report({MessageKind::ended, children_[place].slot, children_[place].incarnation, status});
-        children_[place] = children_.back();
-        children_.pop_back();
-        break;
-      }
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) forget(pid, status);
+  }
+
+  void forget(pid_t pid, int status) {
+    const auto child =
+        std::find_if(children_.begin(), children_.end(), [pid](const Child& one) { return one.pid == pid; });
+    if (child == children_.end()) return;  // a keeper, or one that looked at a stack
+    const Child ended = std::move(*child);
+    if (child != children_.end() - 1) *child = std::move(children_.back());
+    children_.pop_back();
+    if (!ending_) report({MessageKind::ended, ended.slot, ended.incarnation, status});
+    end_keeper(ended);
+  }
+
+  // After the report, for which somebody waits. The worker is gone, so its keeper has written, and closed its files,
+  // or is about to. What was read is its own pid, because no body runs before it has written.
+  void end_keeper(const Child& worker) const {
+    pollfd told{worker.told.get(), POLLIN, 0};
+    if (poll(&told, 1, kReapMilliseconds) <= 0) return;  // somebody has stopped it; it ends with this process
+    pid_t keeper = 0;
+    if (read(worker.told.get(), &keeper, sizeof keeper) != sizeof keeper) return;
+    // Somebody may have ended it before, and its pid may be another's now.
+    siginfo_t info{};
+    if (waitid(P_PID, static_cast<id_t>(keeper), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return;
+    const bool worker_now = std::any_of(children_.begin(), children_.end(),
+                                        [keeper](const Child& one) { return one.pid == keeper; });
+    if (!worker_now) kill(keeper, SIGKILL);
+  }
+
+  // Nothing of a worker is left when this process is gone.
+  [[noreturn]] void end() {
+    ending_ = true;
+    for (const Child& child : children_) kill(child.pid, SIGKILL);
+    int status = 0;
+    pid_t pid = 0;
+    while ((pid = waitpid(-1, &status, 0)) > 0 || errno == EINTR) {
+      if (pid > 0) forget(pid, status);
     }
+    _exit(0);
   }
 
   void report(const Message& message, int attached = -1) {
-    if (!send_message(socket_, message, attached)) _exit(0);  // the host is gone
+    if (!send_message(socket_, message, attached)) end();  // the host is gone
   }
 
   const int socket_;
   int signals_ = -1;
+  bool ending_ = false;
   sighandler_t pipe_action_ = SIG_DFL;  // what the host had: default or ignored
   const std::function<void(std::uint32_t, std::uint32_t)>& worker_main_;
   std::vector<Child> children_;
@@ -314,8 +352,10 @@ pid_t Launcher::fork_server() {
 }
 
 void Launcher::stop() noexcept {
-  socket_ = Descriptor{};
+  socket_ = Descriptor{};  // so that it ends
   if (server_ < 0) return;
+  pollfd end{pidfd_.get(), POLLIN, 0};
+  while (poll(&end, 1, kReapMilliseconds) < 0 && errno == EINTR) {}
   send_pidfd_signal(pidfd_.get(), SIGKILL);
   while (waitpid(server_, nullptr, 0) < 0 && errno == EINTR) {}
   server_ = -1;

@@ -101,7 +101,7 @@ std::size_t group_available() {
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', first + 1);
     if (second == line.npos) continue;
-    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string controllers = fmt::format(",{},", line.substr(first + 1, second - first - 1));
     const bool old = controllers.find(",memory,") != controllers.npos;
     if (!old && controllers != ",,") continue;
     const std::string root = old ? "/sys/fs/cgroup/memory" : "/sys/fs/cgroup";

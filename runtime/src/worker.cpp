@@ -183,7 +183,7 @@ int Worker::wait_number() {
 // Private memory that can be written counts (getrlimit(2), RLIMIT_DATA): what the body allocates, its threads'
 // stacks; not what it inherited, and not the shared blocks.
 void Worker::limit_memory() {
-  memory_text_ = "std::bad_alloc: memory ran out";
+  memory_text_ = "std::bad_alloc";
   if (!node_.config.worker_memory) return;
   memory_text_ =
       fmt::format("std::bad_alloc: it wanted more than worker_memory = {}; raise it, or let the body take less",

@@ -1,0 +1,54 @@
+#include <tandem/keeper.hpp>
+
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace tandem {
+namespace {
+
+struct Handover {
+  pid_t server;
+  int told;
+  volatile bool done;
+};
+
+// Runs on the other process's memory and thread-local storage (errno), while that one waits for `done`; from then on it
+// stays in the kernel: all signals are blocked but SIGKILL and SIGSTOP.
+int keep(void* argument) {
+  Handover& handover = *static_cast<Handover*>(argument);
+  syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+  if (syscall(SYS_getppid) != handover.server) syscall(SYS_exit_group, 0);
+  syscall(SYS_prctl, PR_SET_NAME, "tandem:memory");
+  syscall(SYS_setpriority, PRIO_PROCESS, 0, 19);  // nobody waits for it
+  const sched_param none{};
+  syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);  // it comes after whoever is woken with it
+  const auto self = static_cast<pid_t>(syscall(SYS_getpid));
+  syscall(SYS_write, handover.told, &self, sizeof self);
+  // Files end with the worker itself. A keeper that holds some of them would let others wait for it.
+  if (syscall(SYS_close_range, 0U, ~0U, 0U) != 0) syscall(SYS_exit_group, 0);
+  handover.done = true;
+  for (;;) syscall(SYS_pause);
+}
+
+}  // namespace
+
+void start_keeper(pid_t server, int told) noexcept {
+  alignas(64) static char stack[4096];  // static: the keeper outlives this call
+  static Handover handover;
+  handover = {server, told, false};
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, &before);
+  // A child of the server: a body that waits for all its own children must not find it.
+  const pid_t keeper = clone(keep, stack + sizeof stack, CLONE_VM | CLONE_PARENT | SIGCHLD, &handover);
+  // It is done or, however it came to that, gone: then the server has waited for it.
+  while (keeper > 0 && !handover.done && kill(keeper, 0) == 0) sched_yield();
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+}
+
+}  // namespace tandem
