@@ -29,8 +29,10 @@ struct Listener final : SourceListener {
     ++drained;
     if (!source.drained()) ++drained_too_early;
   }
+  void credit_free(Source&) noexcept override { ++credits_free; }
   std::mutex mutex;
   std::vector<std::uint64_t> left;
+  std::atomic<int> credits_free{0};
   std::atomic<int> drained{0};
   std::atomic<int> drained_too_early{0};
 };
@@ -44,7 +46,7 @@ struct Store final : MessageStore {
 class SourceTest : public TandemTest {
  protected:
   void open(std::uint32_t in_flight, std::uint64_t all_sequencers = 0) {
-    source_.open(listener_, keep_, std::make_unique<Store>(destroyed_), in_flight, all_sequencers);
+    source_.open(listener_, keep_, std::make_unique<Store>(destroyed_), in_flight, 0, all_sequencers);
   }
   // Null when there is no credit.
   Handle try_acquired() {
@@ -307,7 +309,7 @@ TEST_F(SourceTest, IsSeenDrainedByWhoeverTakesTheLastMessageOrFinishes) {
   for (int round = 0; round < 2000; ++round) {
     Source source{0};
     Listener listener;
-    source.open(listener, nullptr, std::make_unique<Store>(destroyed_), 4, 0);
+    source.open(listener, nullptr, std::make_unique<Store>(destroyed_), 4, 0, 0);
     Lease* const lease = source.try_acquire();
     std::thread dropper{[lease] { const Handle last{lease, Part::graph}; }};
     source.finish();

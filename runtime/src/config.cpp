@@ -40,8 +40,8 @@ std::vector<std::string> global_keys() {
 }
 
 std::vector<std::string> node_keys() {
-  return {"placement", "workers",    "start",  "attempts",      "deadline",
-          "on_error",  "max_errors", "spares", "worker_memory", "wait_for_debugger"};
+  return {"placement",  "workers", "start",         "attempts",          "deadline", "on_error",
+          "max_errors", "spares",  "worker_memory", "wait_for_debugger", "full"};
 }
 
 bool contains(const std::vector<std::string>& words, std::string_view word) {
@@ -76,6 +76,14 @@ OnError read_on_error(std::string_view text) {
   throw Refused{"nothing that can be done about an error; write \"throw\", \"skip\" or \"deliver\""};
 }
 
+WhenFull read_full(std::string_view text) {
+  if (text == "block") return WhenFull::block;
+  if (text == "drop_newest") return WhenFull::drop_newest;
+  if (text == "drop_oldest") return WhenFull::drop_oldest;
+  throw Refused{
+      "nothing that can be done when there is no room; write \"block\", \"drop_newest\" or \"drop_oldest\""};
+}
+
 // Stores one setting of a node; the key is one of node_keys().
 void apply(NodeConfig& node, std::string_view key, std::string_view text) {
   if (key == "placement") node.placement = read_placement(text);
@@ -98,6 +106,7 @@ void apply(NodeConfig& node, std::string_view key, std::string_view text) {
     node.deadline = deadline;
   }
   if (key == "on_error") node.on_error = read_on_error(text);
+  if (key == "full") node.full = read_full(text);
   if (key == "max_errors") node.max_errors = read_whole(text, 0, kMostErrors);
 }
 

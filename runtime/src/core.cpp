@@ -78,6 +78,25 @@ std::uint32_t Core::add_node(NewNode node) {
   return nodes_.back()->index;
 }
 
+std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
+  NewNode node;
+  node.name = name;
+  node.layout = std::move(layout);
+  const std::uint32_t index = add_node(std::move(node));
+  NodeInfo& info = *nodes_[index];
+  info.config.placement = Placement::thread;
+  info.config.workers = 0;
+  info.blocks.areas = 1;
+  // What the blocks hold needs no destructor.
+  struct NoStore final : MessageStore {
+    void destroy(std::uint32_t) noexcept override {}
+  };
+  add_source(std::move(name), [](std::uint32_t) { return std::make_unique<NoStore>(); });
+  sources_.back().extra = Feed::extra(info.config.full);
+  feed_sources_[index] = sources_.size() - 1;
+  return index;
+}
+
 std::uint64_t Core::add_sequencer(Member& member) {
   if (sequencers_ == std::numeric_limits<std::uint64_t>::max()) {
     throw Error("a runtime takes at most 64 sequencers; use another Runtime for the rest");
@@ -158,7 +177,9 @@ void Core::open_members() {
 
 void Core::check_names() const {
   std::vector<std::string> names;
-  for (const auto& node : nodes_) names.push_back(node->name);
+  for (const auto& node : nodes_) {
+    if (!feed_sources_.contains(node->index)) names.push_back(node->name);  // else below
+  }
   for (const SourceEntry& entry : sources_) names.push_back(entry.name);
   std::vector<std::string> sorted = names;
   std::sort(sorted.begin(), sorted.end());
@@ -190,7 +211,11 @@ std::uint32_t Core::choose_in_flight() const {
   const std::string bound = config_.memory && *config_.memory <= machine
                                 ? fmt::format("memory = {}", describe_bytes(*config_.memory))
                                 : fmt::format("the machine has {} available", describe_bytes(machine));
-  const std::size_t fits = each == 0 ? kMostInFlight : std::min<std::size_t>(budget / each, kMostInFlight);
+  std::size_t extra = 0;  // a feeder's buffers beyond those in flight
+  for (const auto& node : nodes_) extra += node->layout.stride() * extra_blocks(*node);
+  const std::size_t fits =
+      each == 0 ? kMostInFlight
+                : std::min<std::size_t>((budget - std::min(budget, extra)) / each, kMostInFlight);
   std::size_t workers = 0;
   for (const auto& node : nodes_) workers += static_cast<std::size_t>(node->config.workers);
   const std::size_t wish = config_.in_flight.value_or(std::max<std::size_t>(kLeastInFlight, 4 * workers));
@@ -228,10 +253,15 @@ void Core::plan() {
   for (const auto& node : nodes_) {
     node->blocks.offset = offset;
     node->blocks.stride = node->layout.stride();
-    node->blocks.count = blocks;
+    node->blocks.count = blocks + extra_blocks(*node);
     offset += node->blocks.bytes();
   }
   segment_ = std::make_unique<Segment>(offset);
+}
+
+std::uint32_t Core::extra_blocks(const NodeInfo& node) const {
+  const auto feed = feed_sources_.find(node.index);
+  return feed == feed_sources_.end() ? 0 : sources_[feed->second].extra;
 }
 
 void Core::build() {
@@ -251,6 +281,13 @@ void Core::build() {
 void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot) {
   pools_.push_back(std::make_unique<Pool>(node.name, *segment_, node.layout, node.blocks));
   Pool& pool = *pools_.back();
+  crew_of_.push_back(nullptr);
+  feed_of_.push_back(nullptr);
+  if (feed_sources_.contains(node.index)) {
+    feeds_.push_back(std::make_unique<Feed>(node, pool, source_of_feed(node.index), in_flight_));
+    feed_of_.back() = feeds_.back().get();
+    return;
+  }
   if (node.config.placement == Placement::thread) {
     if (node.config.worker_memory) {
       log_warning(
@@ -261,6 +298,7 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
     auto crew = std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, stopping_);
     thread_crews_.push_back(crew.get());
     crews_.push_back(std::move(crew));
+    crew_of_.back() = crews_.back().get();
     return;
   }
   const auto first = channels_.begin() + slot;
@@ -278,11 +316,13 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   pump_->add(*crew);
   process_crews_.push_back(crew.get());
   crews_.push_back(std::move(crew));
+  crew_of_.back() = crews_.back().get();
 }
 
 void Core::open_sources() {
   for (SourceEntry& entry : sources_) {
-    entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_), in_flight_, sequencers_);
+    entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_ + entry.extra), in_flight_,
+                       entry.extra, sequencers_);
   }
 }
 
@@ -398,6 +438,7 @@ Audit Core::audit() {
     audit = Audit{};
     if (is_gathering()) return audit;
     for (const auto& crew : crews_) crew->audit(audit);
+    for (const auto& feed : feeds_) feed->audit(audit);
     for (const SourceEntry& entry : sources_) entry.source->audit(entry.name, audit);
     if (audit.balanced()) break;
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
@@ -417,6 +458,10 @@ std::vector<pid_t> Core::worker_pids(bool spares) const {
 
 void Core::message_left(Source& source, std::uint64_t sequence) noexcept {
   for_each_member([&](Member& member) { member.message_left(source.id(), sequence); });
+}
+
+void Core::credit_free(Source& source) noexcept {
+  for_each_member([&](Member& member) { member.credit_free(source.id()); });
 }
 
 void Core::source_drained(Source&) noexcept {

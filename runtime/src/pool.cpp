@@ -7,6 +7,13 @@
 
 namespace tandem {
 
+BlockLayout BlockLayout::of_arrays(std::vector<ArraySpec> arrays) {
+  BlockLayout layout;
+  layout.arrays = std::make_shared<const ArraysLayout>(std::move(arrays));
+  layout.output_bytes = layout.arrays->bytes();
+  return layout;
+}
+
 std::size_t BlockLayout::stride() const noexcept {
   const std::size_t bytes = std::max(output_offset() + round_up(output_bytes, kAlign), kAlign);
   return bytes < kLargeBlock ? bytes : round_up(bytes, Segment::page_bytes());

@@ -17,16 +17,23 @@ constexpr std::chrono::seconds kLook{1};  // how often somebody who waits asks w
 Source::~Source() = default;
 
 void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::unique_ptr<MessageStore> store,
-                  std::uint32_t in_flight, std::uint64_t all_sequencers) {
+                  std::uint32_t in_flight, std::uint32_t extra, std::uint64_t all_sequencers) {
   listener_ = &listener;
   keep_ = std::move(keep);
   store_ = std::move(store);
-  limit_ = in_flight;
+  limit_ = in_flight + extra;
+  extra_ = extra;
   all_sequencers_ = all_sequencers;
-  table_ = std::make_unique<LeaseTable>(*this, in_flight);
+  table_ = std::make_unique<LeaseTable>(*this, limit_);
 }
 
 Lease* Source::try_acquire() noexcept {
+  Lease* const lease = try_loan();
+  if (lease != nullptr) number(*lease);
+  return lease;
+}
+
+Lease* Source::try_loan() noexcept {
   if (stopped_.load(std::memory_order_relaxed) || !table_) return nullptr;
   Lease* lease = table_->take();
   if (lease == nullptr) return nullptr;
@@ -38,16 +45,25 @@ Lease* Source::try_acquire() noexcept {
   lease->attempt = 1;
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
-  // Only the emitter writes the number; others read it as a statistic.
-  const std::uint64_t sequence = next_sequence_.load(std::memory_order_relaxed);
-  next_sequence_.store(sequence + 1, std::memory_order_relaxed);
-  lease->sequence = sequence;
   lease->open();
   return lease;
 }
 
+void Source::number(Lease& lease) noexcept {
+  // Only the emitter writes the number; others read it as a statistic.
+  const std::uint64_t sequence = next_sequence_.load(std::memory_order_relaxed);
+  next_sequence_.store(sequence + 1, std::memory_order_relaxed);
+  lease.sequence = sequence;
+}
+
 Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
-  if (Lease* lease = try_acquire()) return lease;
+  Lease* const lease = wait_loan(hopeless);
+  if (lease != nullptr) number(*lease);
+  return lease;
+}
+
+Lease* Source::wait_loan(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until) {
+  if (Lease* lease = try_loan()) return lease;
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
   // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one.
   const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };
@@ -58,9 +74,10 @@ Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
     while (!stopped_.load(std::memory_order_relaxed)) {
       sleeping_.store(true, std::memory_order_seq_cst);
       if (free_credits() > 0) break;
-      if (!hopeless) {
-        wake_.wait(lock);
-      } else if (wake_.wait_for(lock, kLook) == std::cv_status::timeout && hopeless()) {
+      const auto now = std::chrono::steady_clock::now();
+      const bool late = now >= until;
+      const auto look = until - now < kLook ? until : now + kLook;
+      if (late || (wake_.wait_until(lock, look) == std::cv_status::timeout && hopeless && hopeless())) {
         sleeping_.store(false, std::memory_order_relaxed);
         return nullptr;
       }
@@ -69,12 +86,12 @@ Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
     lock.unlock();
     linger_.wait(some_free);
   }
-  return try_acquire();
+  return try_loan();
 }
 
 void Source::discard(Lease& lease) noexcept {
   next_sequence_.store(lease.sequence, std::memory_order_relaxed);
-  lease.sequencers.store(all_sequencers_, std::memory_order_relaxed);  // nobody need hear of it
+  keep_quiet(lease);
   lease.drop(Part::graph);
 }
 
@@ -104,7 +121,8 @@ void Source::close() noexcept {
 
 bool Source::exhausted_by_user() const noexcept {
   const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 && live_part(state) >= limit_;
+  return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 &&
+         live_part(state) >= limit_ - extra_;
 }
 
 void Source::audit(const std::string& name, Audit& audit) const {
@@ -132,6 +150,9 @@ void Source::leave(std::uint64_t what) noexcept {
   if (what == kLive && sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) {  // CREDIT
     { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
     wake_.notify_one();
+  }
+  if (what == kLive && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
+    listener_->credit_free(*this);
   }
   // LAST: acq_rel, so that the thread that lets go comes after all that the others did here.
   if (state_.fetch_sub(kInside, std::memory_order_acq_rel) - kInside == kClosed) {

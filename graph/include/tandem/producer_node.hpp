@@ -54,7 +54,8 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
   template <class Body>
     requires(!kArraysOut && ProducerBody<Body, In, Out>)
   producer_node(flow::graph& graph, Runtime& runtime, std::string name, Body body)
-      : producer_node{graph, runtime, std::move(name), struct_layout(), factory(std::move(body))} {}
+      : producer_node{graph, runtime, std::move(name), BlockLayout::of_struct<Out>(),
+                      factory(std::move(body))} {}
 
   /// A node whose output is a set of arrays of fixed shapes.
   /// Errors    throws Error when two arrays share a name or one has none.
@@ -62,7 +63,7 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
     requires(kArraysOut && ProducerBody<Body, In, Out>)
   producer_node(flow::graph& graph, Runtime& runtime, std::string name, std::vector<ArraySpec> arrays,
                 Body body)
-      : producer_node{graph, runtime, std::move(name), arrays_layout(std::move(arrays)),
+      : producer_node{graph, runtime, std::move(name), BlockLayout::of_arrays(std::move(arrays)),
                       factory(std::move(body))} {}
 
   ~producer_node() {
@@ -122,22 +123,6 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
     return [prototype = std::make_shared<const UserBody>(std::move(body))] {
       return std::make_unique<BodyOf<UserBody>>(*prototype);
     };
-  }
-
-  static BlockLayout struct_layout() {
-    BlockLayout layout;
-    if constexpr (!kArraysOut) {
-      static_assert(alignof(Out) <= BlockLayout::kAlign, "outputs are aligned to 64 bytes at most");
-      layout.output_bytes = sizeof(Out);
-    }
-    return layout;
-  }
-
-  static BlockLayout arrays_layout(std::vector<ArraySpec> arrays) {
-    BlockLayout layout;
-    layout.arrays = std::make_shared<const ArraysLayout>(std::move(arrays));
-    layout.output_bytes = layout.arrays->bytes();
-    return layout;
   }
 
   producer_node(flow::graph& graph, Runtime& runtime, std::string name, BlockLayout layout, Factory make_body)

@@ -17,6 +17,7 @@
 
 #include <tandem/core.hpp>
 #include <tandem/error_policy.hpp>
+#include <tandem/hold_watch.hpp>
 #include <tandem/linger.hpp>
 #include <tandem/log.hpp>
 #include <tandem/ports.hpp>
@@ -223,7 +224,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       taking.unlock();  // under mutex_, nobody can take over anything
       check_graph_locked();
       if (at_end() || late) return std::nullopt;
-      if (stuck) throw Error(hold_text());
+      if (stuck) throw Error(watch.text("stream"));
       ++sleepers_;
       const std::chrono::nanoseconds look{
           std::min<std::chrono::nanoseconds>(core_->config().hold_timeout, std::chrono::seconds{1})};
@@ -232,46 +233,11 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     }
   }
 
-  // How long nothing could move because everything in flight is in the user's hands.
-  class HoldWatch {
-   public:
-    explicit HoldWatch(const Core& core) : core_{core} {}
-    bool expired() {
-      const auto now = std::chrono::steady_clock::now();
-      const auto seen = std::pair{core_.live_messages(), core_.emitted_messages()};
-      if (seen != seen_ || !core_.waits_for_user()) {
-        seen_ = seen;
-        since_ = now;
-      }
-      return now - since_ >= core_.config().hold_timeout;
-    }
-
-   private:
-    const Core& core_;
-    std::pair<std::uint64_t, std::uint64_t> seen_{0, 0};
-    std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
-  };
-
   // One consumer at a time gives way before it sleeps; see Linger.
   void linger() noexcept {
     if (lingering_.exchange(true, std::memory_order_acquire)) return;
     linger_.wait([this] { return waiting_.load(std::memory_order_relaxed); });
     lingering_.store(false, std::memory_order_release);
-  }
-
-  std::string hold_text() const {
-    if (const NodeInfo* const node = core_->starved_node()) {
-      return "stream: node '" + node->name +
-             "' has no free block for the next item: all are in items that are held "
-             "outside the graph, or that wait in a sequencer for the order; give items back before asking for "
-             "the "
-             "next, or raise in_flight (" +
-             std::to_string(core_->in_flight()) + ")";
-    }
-    return "stream: all " + std::to_string(core_->live_messages()) +
-           " items in flight are held outside the graph, so no other can come; give some back before asking "
-           "for the next, or raise in_flight (" +
-           std::to_string(core_->in_flight()) + ")";
   }
 
   // Throws when what is missing will not come. Looked at before the end is: that comes too early then, and the

@@ -7,6 +7,7 @@
 #include <tandem/config.hpp>
 #include <tandem/context.hpp>
 #include <tandem/error.hpp>
+#include <tandem/feeder_node.hpp>
 #include <tandem/item.hpp>
 #include <tandem/producer_node.hpp>
 #include <tandem/runtime.hpp>

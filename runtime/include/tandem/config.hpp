@@ -18,6 +18,10 @@ enum class Placement : std::uint8_t { thread, process };
 /// it out as it is.
 enum class OnError : std::uint8_t { throws, skips, delivers };
 
+/// What a feeder does with a step that finds no room: lets the loop wait for a free buffer, drops the step
+/// itself, or drops the oldest that is still waiting to enter the graph.
+enum class WhenFull : std::uint8_t { block, drop_newest, drop_oldest };
+
 /// The settings of one node.
 struct NodeConfig {
   Placement placement = Placement::thread;
@@ -33,6 +37,7 @@ struct NodeConfig {
   OnError on_error = OnError::throws;  ///< for errors that arose in this node
   /// How many of this node's items each stream may skip, 0 to 10^9; OnError::skips needs it, and reads it alone.
   std::optional<std::uint64_t> max_errors{};
+  WhenFull full = WhenFull::block;  ///< of a feeder
 
   bool operator==(const NodeConfig&) const = default;
 };

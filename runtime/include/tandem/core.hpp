@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -12,6 +13,7 @@
 #include <tandem/audit.hpp>
 #include <tandem/config.hpp>
 #include <tandem/crew.hpp>
+#include <tandem/feed.hpp>
 #include <tandem/node.hpp>
 #include <tandem/pool.hpp>
 #include <tandem/process_crew.hpp>
@@ -35,6 +37,8 @@ class Member {
   virtual void message_left(std::uint32_t /*source*/, std::uint64_t /*sequence*/) noexcept {}
   /// A source has ended and the graph is done with its messages.
   virtual void source_drained() noexcept {}
+  /// A credit of this source is free, and its Feed had asked for it.
+  virtual void credit_free(std::uint32_t /*source*/) noexcept {}
 
  protected:
   ~Member() = default;
@@ -64,6 +68,9 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   // Gathering; each throws Error once the run has begun.
   Source& add_source(std::string name, std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store);
   std::uint32_t add_node(NewNode node);
+  /// A source whose messages are made in blocks, by the program itself. Returns the node's index; its feed() is there
+  /// once the run has begun.
+  std::uint32_t add_feed(std::string name, BlockLayout layout);
   /// Returns the sequencer's bit in Lease::sequencers.
   std::uint64_t add_sequencer(Member& member);
   void add_member(Member& member);
@@ -97,7 +104,12 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   Audit audit();
   std::vector<pid_t> worker_pids(bool spares) const;
 
-  Crew& crew(std::uint32_t node) noexcept { return *crews_[node]; }
+  Crew& crew(std::uint32_t node) noexcept { return *crew_of_[node]; }
+  /// Null before the run has begun, and when it could not.
+  Feed* feed(std::uint32_t node) noexcept {
+    return is_gathering() || node >= feed_of_.size() ? nullptr : feed_of_[node];
+  }
+  Source& source_of_feed(std::uint32_t node) noexcept { return *sources_[feed_sources_.at(node)].source; }
   /// Whether the item's message was made by a source of this runtime.
   bool owns(const Lease& item) const noexcept {
     return item.root->run == static_cast<const SourceListener*>(this);
@@ -106,6 +118,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
 
   void message_left(Source& source, std::uint64_t sequence) noexcept override;
   void source_drained(Source& source) noexcept override;
+  void credit_free(Source& source) noexcept override;
 
  private:
   enum class Phase : std::uint8_t { gathering, open, closed };
@@ -114,6 +127,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     std::string name;
     std::unique_ptr<Source> source;
     std::function<std::unique_ptr<MessageStore>(std::uint32_t)> make_store;
+    std::uint32_t extra = 0;  // credits beyond in_flight
   };
 
   void must_be_gathering() const;
@@ -123,6 +137,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::uint32_t choose_in_flight() const;
   void build();  // segment, pools, crews
   void build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot);
+  std::uint32_t extra_blocks(const NodeInfo& node) const;
   void open_sources();
   void begin();
   void open_members();
@@ -149,7 +164,11 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   HostPage* page_ = nullptr;
   std::vector<std::unique_ptr<Pool>> pools_;
   std::unique_ptr<Pump> pump_;
-  std::vector<std::unique_ptr<Crew>> crews_;  // by node
+  std::map<std::uint32_t, std::size_t> feed_sources_;  // by node
+  std::vector<std::unique_ptr<Crew>> crews_;
+  std::vector<std::unique_ptr<Feed>> feeds_;
+  std::vector<Crew*> crew_of_;  // by node; null: it is a feeder
+  std::vector<Feed*> feed_of_;  // by node; null: it is none
   std::vector<ProcessCrew*> process_crews_;
   std::vector<ThreadCrew*> thread_crews_;
 

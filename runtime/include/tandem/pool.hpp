@@ -28,6 +28,16 @@ struct BlockLayout {
   std::size_t stride() const noexcept;
   bool is_large() const noexcept { return stride() >= kLargeBlock; }
 
+  /// Errors    throws Error as ArraysLayout does.
+  static BlockLayout of_arrays(std::vector<ArraySpec> arrays);
+  template <class T>
+  static BlockLayout of_struct() {
+    static_assert(alignof(T) <= kAlign, "what lives in a block is aligned to 64 bytes at most");
+    BlockLayout layout;
+    layout.output_bytes = sizeof(T);
+    return layout;
+  }
+
   static constexpr std::size_t kAlign = 64;
   static constexpr std::size_t kLargeBlock = 32 * 1024;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
@@ -24,6 +25,8 @@ class SourceListener {
   virtual void message_left(Source& source, std::uint64_t sequence) noexcept = 0;
   /// The source has ended and the graph is done with all its messages.
   virtual void source_drained(Source& source) noexcept = 0;
+  /// A credit is free, and somebody had asked to be told (tell_next_credit()).
+  virtual void credit_free(Source& source) noexcept = 0;
 
  protected:
   ~SourceListener() = default;
@@ -43,27 +46,41 @@ class MessageStore {
 ///
 ///     messages = in_graph + held by users <= in_flight
 ///
-/// Threads   acquire(), discard() and finish() by the one emitting thread; the rest by any.
+/// Threads   acquire(), loan(), number(), discard() and finish() by one thread at a time; the rest by any.
 /// Lifetime  kept by its runtime's state, which it keeps in turn while a message exists.
 class Source final : public LeaseOwner {
  public:
+  static constexpr auto kNever = std::chrono::steady_clock::time_point::max();
+
   explicit Source(std::uint32_t id) : id_{id} {}
   ~Source();
 
-  /// Called once, before the first acquire().
+  /// Called once, before the first acquire(). extra: credits beyond in_flight, for what a feeder keeps outside the
+  /// graph.
   void open(SourceListener& listener, std::shared_ptr<void> keep, std::unique_ptr<MessageStore> store,
-            std::uint32_t in_flight, std::uint64_t all_sequencers);
+            std::uint32_t in_flight, std::uint32_t extra, std::uint64_t all_sequencers);
 
   /// A root lease with the next sequence number and one graph handle, which the caller adopts.
   /// Waits for a credit; woken by the thread that drops a message's last handle, and by stop().
   /// Returns null when the source was stopped, or when hopeless(), asked now and then, says that no
   /// credit will come.
   [[nodiscard]] Lease* wait_acquire(const std::function<bool()>& hopeless = nullptr);
+  /// The same in two steps: a lease without a number, waited for until `until` at most, which may be discarded in any
+  /// order; then its number.
+  [[nodiscard]] Lease* wait_loan(const std::function<bool()>& hopeless = nullptr,
+                                 std::chrono::steady_clock::time_point until = kNever);
+  void number(Lease& lease) noexcept;
   /// After finish(): returns once the graph is done with all messages, or the source was stopped, or hopeless().
   void wait_drained(const std::function<bool()>& hopeless);
   [[nodiscard]] Lease* try_acquire() noexcept;
   /// Takes back the lease that was acquired last and not handed on; its number was never given.
   void discard(Lease& lease) noexcept;
+  /// Nobody need hear of this lease, should it end before it is handed on.
+  void keep_quiet(Lease& lease) const noexcept {
+    lease.sequencers.store(all_sequencers_, std::memory_order_relaxed);
+  }
+  /// From now on listener.credit_free() is called once, at the next credit that comes back.
+  void tell_next_credit() noexcept { telling_.store(true, std::memory_order_seq_cst); }
   /// No message will follow.
   void finish() noexcept;
   /// Wakes the emitter for good; acquire() fails from now on.
@@ -72,12 +89,12 @@ class Source final : public LeaseOwner {
   void close() noexcept;
 
   std::uint32_t id() const noexcept { return id_; }
-  std::uint32_t in_flight_limit() const noexcept { return limit_; }
   /// Adds this source's numbers, and what is wrong with them.
   void audit(const std::string& name, Audit& audit) const;
   std::uint64_t emitted() const noexcept { return next_sequence_.load(std::memory_order_relaxed); }
   std::uint32_t in_graph() const noexcept { return graph_part(state_.load(std::memory_order_seq_cst)); }
   std::uint32_t live() const noexcept { return live_part(state_.load(std::memory_order_seq_cst)); }
+  bool stopped() const noexcept { return stopped_.load(std::memory_order_relaxed); }
   /// Ended, and nothing of it is left in the graph.
   bool drained() const noexcept {
     // DRAINED: seq_cst, with finish() and left_graph(); the end must not be seen before the last
@@ -109,6 +126,7 @@ class Source final : public LeaseOwner {
   std::int64_t free_credits() const noexcept {
     return std::int64_t{limit_} - std::int64_t{live_part(state_.load(std::memory_order_seq_cst))};
   }
+  Lease* try_loan() noexcept;
   void leave(std::uint64_t what) noexcept;
 
   // Constant after open().
@@ -116,7 +134,8 @@ class Source final : public LeaseOwner {
   SourceListener* listener_ = nullptr;
   std::unique_ptr<MessageStore> store_;
   std::unique_ptr<LeaseTable> table_;
-  std::uint32_t limit_ = 0;
+  std::uint32_t limit_ = 0;  // credits
+  std::uint32_t extra_ = 0;  // of them, beyond in_flight
   std::uint64_t all_sequencers_ = 0;
 
   std::atomic<std::uint64_t> next_sequence_{0};  // written by the emitter only
@@ -125,6 +144,7 @@ class Source final : public LeaseOwner {
   std::atomic<bool> finished_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};
+  std::atomic<bool> telling_{false};
   std::shared_ptr<void> keep_;  // the runtime's state; reset by the thread that sees the last end
 
   Linger linger_;     // the emitter's

@@ -1,0 +1,218 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include <oneapi/tbb/flow_graph.h>
+
+#include <tandem/core.hpp>
+#include <tandem/hold_watch.hpp>
+#include <tandem/item.hpp>
+#include <tandem/ports.hpp>
+#include <tandem/runtime.hpp>
+
+namespace tandem {
+
+/// A source whose items are made by a loop of the program's own, in place: the loop borrows a buffer, writes its
+/// step there, and pushes it. No copy is made; workers read what the loop wrote.
+///
+///     auto frame = steps.loan();
+///     solver.advance(frame->matrix<double>("temperature"));
+///     steps.push(std::move(frame));
+///
+/// Full      in_flight steps are in the graph, or in the hands of whoever consumes the results. Then `full` of
+///           [node.NAME] decides. "block": a loan waits for a free buffer. "drop_newest": loans do not wait, and the step
+///           that is pushed is dropped. "drop_oldest": loans do not wait; the step is kept until there is room, and takes
+///           the place of the one that was kept. Dropped steps are counted, and have no number. With the last two,
+///           a thread that wants a second loan beside its first one may have to wait for it.
+/// Order     steps are numbered as they are pushed; steps that were lent and not pushed leave no gap.
+/// End       finish(); or the end of the run.
+/// Threads   all functions by any thread.
+/// Lifetime  the destructor stops the runtime. Loans may outlive it, but not be pushed.
+template <class T>
+class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>>>, private Member {
+  static_assert(Transportable<T>, "a step must be Arrays or trivially copyable: it lives in shared memory");
+  using base_type = flow::composite_node<std::tuple<>, std::tuple<Item<T>>>;
+  static constexpr bool kArrays = std::is_same_v<T, Arrays>;
+
+ public:
+  /// A buffer that is lent: a T of indeterminate contents, to be written by the holder. Goes back when it is
+  /// destroyed without having been pushed.
+  class Loan {
+   public:
+    /// Nothing.
+    Loan() noexcept = default;
+    Loan(Loan&& other) noexcept
+        : feed_{std::exchange(other.feed_, nullptr)}, handle_{std::move(other.handle_)} {}
+    Loan& operator=(Loan&& other) noexcept {
+      if (this == &other) return *this;
+      give_back();
+      feed_ = std::exchange(other.feed_, nullptr);
+      handle_ = std::move(other.handle_);
+      return *this;
+    }
+    ~Loan() { give_back(); }
+
+    explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
+    /// Errors    throws Error when this is no loan, or not any more.
+    T& operator*() const { return *get(); }
+    T* operator->() const { return get(); }
+
+   private:
+    friend class feeder_node;
+    Loan(Feed& feed, Lease& lease) noexcept : feed_{&feed}, handle_{&lease, Part::graph} {}
+
+    T* get() const {
+      if (!handle_) throw Error("this loan holds nothing: it was pushed, or moved from");
+      return static_cast<T*>(handle_->payload);
+    }
+    void give_back() noexcept {
+      if (handle_) feed_->give_back(*handle_.release());
+    }
+
+    Feed* feed_ = nullptr;  // alive as long as the handle keeps the runtime's state
+    Handle handle_;
+  };
+
+  /// Steps that are structs.
+  feeder_node(flow::graph& graph, Runtime& runtime, std::string name)
+    requires(!kArrays)
+      : feeder_node{graph, runtime, std::move(name), BlockLayout::of_struct<T>()} {}
+
+  /// Steps that are sets of arrays of fixed shapes.
+  /// Errors    throws Error when two arrays share a name or one has none.
+  feeder_node(flow::graph& graph, Runtime& runtime, std::string name, std::vector<ArraySpec> arrays)
+    requires(kArrays)
+      : feeder_node{graph, runtime, std::move(name), BlockLayout::of_arrays(std::move(arrays))} {}
+
+  ~feeder_node() {
+    leave_run(*core_, *this, graph_);
+    output_.wait_idle();
+  }
+
+  /// A buffer to write the next step into. Waits for one. Starts the runtime at the first call.
+  /// Errors    throws Error when the run was stopped, finish() was called or the graph was cancelled; when every
+  ///           item in flight has been outside the graph for `hold_timeout` without one being given back (one thread that
+  ///           both pushes and consumes must consume in between); MemoryError; what Runtime::start() throws.
+  [[nodiscard]] Loan loan() { return borrow(Clock::time_point::max()).value(); }
+  /// A buffer if one is free now. Never waits, but starts the runtime at the first call.
+  /// Errors    as loan().
+  [[nodiscard]] std::optional<Loan> try_loan() { return borrow(Clock::time_point::min()); }
+  /// A buffer if one comes free in time.
+  /// Errors    as loan().
+  [[nodiscard]] std::optional<Loan> loan_for(std::chrono::nanoseconds timeout) {
+    const Clock::time_point now = Clock::now();
+    const bool for_ever = timeout >= Clock::time_point::max() - now;
+    return borrow(for_ever ? Clock::time_point::max() : now + timeout);
+  }
+
+  /// Hands the step on. Never waits.
+  /// Returns   false when this step was dropped, at once; a step that waits may be dropped later ("drop_oldest").
+  ///           After the end of the run steps are dropped, too, but not counted.
+  /// Errors    throws Error when it is no loan of this node.
+  bool push(Loan&& loan) {
+    Loan mine = std::move(loan);
+    if (!mine)
+      throw Error(name_ + ": push() was given a loan that holds nothing: it was pushed, or moved from");
+    if (mine.feed_ != core_->feed(index_)) throw Error(name_ + ": push() was given another node's loan");
+    Lease* const lease = mine.handle_.release();
+    const Feed::Outcome outcome = mine.feed_->push(*lease);
+    if (outcome.enters != nullptr) emit(*outcome.enters);
+    if (outcome.dropped != nullptr) outcome.dropped->drop(Part::graph);
+    return outcome.dropped != lease;
+  }
+
+  /// No further loan will be asked for: consumers see the end after the last step, and after what is lent still has
+  /// been pushed or given back.
+  void finish() {
+    core_->start();
+    if (!finished_.exchange(true)) source_.finish();
+  }
+
+  /// How many steps were dropped because there was no room.
+  [[nodiscard]] std::uint64_t dropped() const noexcept {
+    const Feed* const feed = core_->feed(index_);
+    return feed == nullptr ? 0 : feed->dropped();
+  }
+  /// How many steps have entered the graph.
+  [[nodiscard]] std::uint64_t entered() const noexcept { return source_.emitted(); }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  feeder_node(flow::graph& graph, Runtime& runtime, std::string name, BlockLayout layout)
+      : base_type{graph},
+        graph_{graph},
+        core_{runtime.core()},
+        name_{std::move(name)},
+        output_{graph},
+        index_{core_->add_feed(name_, std::move(layout))},
+        source_{core_->source_of_feed(index_)} {
+    base_type::set_external_ports(typename base_type::output_ports_type{output_});
+    core_->add_member(*this);
+  }
+
+  std::optional<Loan> borrow(Clock::time_point until) {
+    core_->start();
+    if (finished_.load(std::memory_order_relaxed))
+      throw Error(name_ + ": finish() was called; no step can follow");
+    HoldWatch watch{*core_};
+    const bool for_ever = until == Clock::time_point::max();
+    bool held = false;
+    const auto hopeless = [&] {
+      held = for_ever && watch.expired();
+      return held || is_cancelled(graph_);
+    };
+    Feed& feed = *core_->feed(index_);
+    if (Lease* const lease = feed.loan(until, hopeless)) return Loan{feed, *lease};
+    if (core_->is_closed() || source_.stopped())
+      throw Error(name_ + ": the run was stopped; no step can follow");
+    if (is_cancelled(graph_)) throw Error(name_ + ": the graph was cancelled; no step can follow");
+    if (held) throw Error(watch.text(name_));
+    return std::nullopt;
+  }
+
+  void opened() override {
+    graph_.reserve_wait();
+    waited_for_ = true;
+  }
+  void close() noexcept override {
+    Feed* const feed = core_->feed(index_);
+    if (feed == nullptr) return;
+    if (Lease* const waiting = feed->close()) waiting->drop(Part::graph);
+  }
+  void join() noexcept override { let_graph_go(); }
+  void source_drained() noexcept override {
+    if (source_.drained()) let_graph_go();
+  }
+  void credit_free(std::uint32_t source_id) noexcept override {
+    if (source_id != source_.id()) return;
+    if (Lease* const lease = core_->feed(index_)->enter_waiting()) emit(*lease);
+  }
+
+  // graph.wait_for_all() returns when the graph is done with every step, or the run was stopped.
+  void let_graph_go() noexcept {
+    if (waited_for_.exchange(false)) graph_.release_wait();
+  }
+
+  void emit(Lease& lease) noexcept { output_.emit(Item<T>{Handle{&lease, Part::graph}}); }
+
+  flow::graph& graph_;
+  const std::shared_ptr<Core> core_;
+  const std::string name_;
+  OutputPort<T> output_;
+  const std::uint32_t index_;
+  Source& source_;
+  std::atomic<bool> finished_{false};
+  std::atomic<bool> waited_for_{false};
+};
+
+}  // namespace tandem

@@ -1,0 +1,76 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+
+#include <tandem/audit.hpp>
+#include <tandem/lease.hpp>
+#include <tandem/node.hpp>
+#include <tandem/pool.hpp>
+#include <tandem/source.hpp>
+
+namespace tandem {
+
+/// The buffers of a feeder: lent to a loop of the program's own, which fills them and pushes them into the graph.
+/// In the host only.
+///
+///     credits of the source = messages in the graph or with users <= in_flight, and loans, and the one that waits
+///
+/// Full      when in_flight messages are in the graph or with users. `block` has no credit beyond these, so that a
+///           loan waits. `drop_newest` has one more, for the loan, and drops it when it is pushed. `drop_oldest`
+///           has two more: the second is for the step that waits outside the graph; the next one takes its place.
+/// Numbers   are given when a message enters the graph: what is dropped, or lent and never pushed, leaves no gap.
+/// Threads   all by any thread; of those that wait for a loan, one at a time has its turn.
+/// Locks     while mutex_ is held no handle is dropped and no item emitted.
+class Feed final {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Feed(const NodeInfo& node, Pool& pool, Source& source, std::uint32_t in_flight);
+
+  /// Credits, and blocks, that the policy needs beyond in_flight.
+  static std::uint32_t extra(WhenFull full) noexcept;
+
+  /// A buffer with pages of its own, and one graph handle that the caller adopts. Waits until `until` at most;
+  /// hopeless is asked now and then. Null: there was none in time, or the source was stopped.
+  /// Errors    throws MemoryError when the system refuses the pages.
+  [[nodiscard]] Lease* loan(Clock::time_point until, const std::function<bool()>& hopeless);
+  /// A loan comes back unused.
+  void give_back(Lease& lease) noexcept;
+  /// A loan comes back full. What is to be done with leases, once no lock is held:
+  struct Outcome {
+    Lease* enters = nullptr;   // to be emitted
+    Lease* dropped = nullptr;  // handle to be dropped; it was counted
+  };
+  [[nodiscard]] Outcome push(Lease& lease) noexcept;
+  /// After SourceListener::credit_free(): the step that waited, if there is room for it now; or null.
+  [[nodiscard]] Lease* enter_waiting() noexcept;
+  /// The run is ending: what waits is not to enter any more. The caller drops it.
+  [[nodiscard]] Lease* close() noexcept;
+
+  std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
+  void audit(Audit& audit);
+  const NodeInfo& node() const noexcept { return node_; }
+
+ private:
+  Lease* prepare(Lease& root);
+  bool has_room() const noexcept;
+  Lease* number(Lease* lease) noexcept;
+
+  const NodeInfo& node_;
+  Pool& pool_;
+  Source& source_;
+  const std::uint32_t in_flight_;
+
+  std::timed_mutex turn_;  // of those that wait for a credit; before mutex_
+  std::mutex mutex_;       // guards the pool's taking side, the numbers, and all below
+  std::uint32_t loans_ = 0;
+  Lease* waiting_ = nullptr;
+  bool closed_ = false;
+  std::atomic<std::uint64_t> dropped_{0};
+};
+
+}  // namespace tandem
