@@ -22,6 +22,10 @@ int keep(void* argument) {
   syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
   if (syscall(SYS_getppid) != handover.server) syscall(SYS_exit_group, 0);
   syscall(SYS_prctl, PR_SET_NAME, "tandem:memory");
+  // Whoever is woken with it comes first, and then it has its fair share: with less, a busy machine would keep the memory
+  // for seconds. Not from a real-time policy, whose worker below would never let it finish.
+  const sched_param none{};
+  if (syscall(SYS_sched_getscheduler, 0) == SCHED_OTHER) syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);
   const auto self = static_cast<pid_t>(syscall(SYS_getpid));
   syscall(SYS_write, handover.told, &self, sizeof self);
   // Files end with the worker itself. A keeper that holds some of them would let others wait for it.
