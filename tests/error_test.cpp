@@ -56,6 +56,17 @@ TEST_P(Errors, OfABodyThatThrowsAnIntNameItsType) {
   expect_errors_at_sevens(line.take_all(), "threw int, which is no std::exception", GetParam().workers);
 }
 
+TEST_P(Errors, DerivedFromBadAllocSayWhatTheyHaveToSay) {
+  struct PoolIsFull : std::bad_alloc {
+    const char* what() const noexcept override { return "the pool of handles is full"; }
+  };
+  Line<Number> line{placed(GetParam(), {"work"}), CountTo{kAll}, [](const Number& in) {
+                      if (is_bad(in)) throw PoolIsFull{};
+                      return in;
+                    }};
+  expect_errors_at_sevens(line.take_all(), "the pool of handles is full", GetParam().workers);
+}
+
 TEST_P(Errors, SayWhereTheyCameFromInOneLine) {
   Line<Number> line{placed(GetParam(), {"work"}), CountTo{1}, [](const Number& in) -> Number {
                       throw std::runtime_error("no patch " + std::to_string(in.value));

@@ -2,6 +2,7 @@
 // is left of it, the terminal is as it was, and what stands on it is what the program has written, and at most one
 // line of Tandem's.
 // labels: no_tsan
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -101,6 +102,37 @@ HOST_PROGRAM(decides_by_itself) {
   return seen == 3 ? 42 : 5;
 }
 
+// A child of the program's that is no program of its own has the handler, and nobody who acts on it. Returns how it ended.
+HOST_PROGRAM(has_a_child) {
+  Line<Number> line{placed({"process", 1}, {"work"}), CountForEver{}, SlowStart{0}};
+  line.stream.next();
+  const pid_t child = fork();
+  if (child == 0) {
+    for (;;) pause();
+  }
+  kill(child, SIGINT);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 99;
+}
+
+// In a container the program may be the first process, which the kernel spares signals with their default effect.
+constexpr int kNotAllowed = 77;
+HOST_PROGRAM(first_of_its_namespace) {
+  if (unshare(CLONE_NEWPID) != 0) return kNotAllowed;
+  const pid_t first = fork();
+  if (first == 0) {
+    Line<Number> line{placed({"process", 1}, {"work"}), CountForEver{}, SlowStart{0}};
+    line.stream.next();
+    kill(getpid(), SIGINT);
+    for (const auto& item : line.stream) busy(item.ok() ? 1 : 2);
+    _exit(98);
+  }
+  int status = 0;
+  waitpid(first, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+}
+
 // ---- what must hold of each ---------------------------------------------------------------------------------
 
 // Letters of the program, and no more than one line that is Tandem's.
@@ -194,6 +226,21 @@ TEST_F(Interrupt, IsTheProgramsOwnBusinessIfItHasAHandler) {
   ASSERT_TRUE(status) << "it goes on";
   EXPECT_TRUE(WIFEXITED(*status) && WEXITSTATUS(*status) == 42) << "status " << *status;
   expect_nothing_left(terminal);
+}
+
+int status_of(const char* program) {
+  const pid_t host = start_host_program(program, STDOUT_FILENO);
+  int status = 0;
+  waitpid(host, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
+}
+
+TEST_F(Interrupt, OfAChildOfTheProgramEndsTheChild) { EXPECT_EQ(status_of("has_a_child"), SIGINT); }
+
+TEST_F(Interrupt, EndsTheFirstProcessOfANamespace) {
+  const int status = status_of("first_of_its_namespace");
+  if (status == kNotAllowed) GTEST_SKIP() << "this user may not make a namespace of processes";
+  EXPECT_EQ(status, 128 + SIGINT);
 }
 
 // The other tests count on it.

@@ -1,14 +1,18 @@
 // What worker processes and the fork server can reach, and who ends when the fork server is killed.
 // labels: no_tsan
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "support/line.hpp"
@@ -79,6 +83,85 @@ TEST_F(Isolation, TheMemoryOfARuntimeIsFreeAtItsEndThoughALaterOneGoesOn) {
   for (const Process& process : descendants_of(getpid())) {
     EXPECT_FALSE(memory_of(process.pid).contains(*memory_of_one.begin())) << process.name << " keeps it";
   }
+}
+
+// What a worker and the fork server hold beside files: "socket:[4711]", "anon_inode:[eventfd]", "pipe:[12]".
+std::multiset<std::string> special_files_of(pid_t pid) {
+  std::multiset<std::string> found;
+  std::error_code error;
+  std::filesystem::directory_iterator entry{"/proc/" + std::to_string(pid) + "/fd", error};
+  for (; !error && entry != std::filesystem::directory_iterator{}; entry.increment(error)) {
+    std::error_code unreadable;
+    const std::string target = std::filesystem::read_symlink(entry->path(), unreadable);
+    if (!unreadable && target.find(":[") != target.npos) found.insert(target);
+  }
+  return found;
+}
+
+TEST_F(Isolation, AWorkerHasNoDescriptorThatIsTheHostsAlone) {
+  const std::multiset<std::string> before = special_files_of(getpid());
+  Line<Number> one{placed({"process", 1}, {"work"}), CountForEver{}, same};
+  one.stream.next();
+  Line<Number> other{placed({"process", 1}, {"work"}), CountForEver{}, same};
+  other.stream.next();
+  for (const pid_t worker : other.runtime.worker_pids()) {
+    int pipes = 0;
+    for (const std::string& file : special_files_of(worker)) {
+      if (before.contains(file)) continue;
+      EXPECT_TRUE(file.starts_with("pipe:")) << file;
+      ++pipes;
+    }
+    EXPECT_EQ(pipes, 2) << "the writing ends of both bells";
+  }
+}
+
+// It shares the end that it rings with the other workers, and can change how it behaves for all of them.
+TEST_F(Isolation, AWorkerThatFillsTheBellAndLetsItBlockHoldsUpNobody) {
+  struct Rings {
+    void start() const {
+      for (int number = 0; number < 1100; ++number) {
+        struct stat status {};
+        if (fstat(number, &status) != 0 || !S_ISFIFO(status.st_mode) || number <= STDERR_FILENO) continue;
+        std::thread{[number] {
+          fcntl(number, F_SETFL, O_WRONLY);
+          while (write(number, "", 1) == 1) {}
+        }}.detach();
+      }
+    }
+    Number operator()(const Number& in) const { return in; }
+  };
+  Line<Number> line{placed({"process", 2}, {"work"}, {{"node.work.deadline", "20 s"}}), CountTo{20'000},
+                    Rings{}};
+  std::uint64_t next = 0;
+  for (const auto& item : line.stream) ASSERT_EQ(item->value, next++);
+  EXPECT_EQ(next, 20'000U);
+}
+
+// Of the memory file that this process has open.
+std::uint64_t bytes_of_memory_file() {
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+    std::error_code unreadable;
+    struct stat status {};
+    const std::filesystem::path target = std::filesystem::read_symlink(entry.path(), unreadable);
+    if (unreadable || target.native().find("memfd:tandem") == std::string::npos) continue;
+    if (stat(entry.path().c_str(), &status) == 0) return static_cast<std::uint64_t>(status.st_blocks) * 512;
+  }
+  return 0;
+}
+
+TEST_F(Isolation, WhatAWorkerWroteWhereNoBlockIsLentIsFreeOnceItHasEnded) {
+  constexpr std::size_t kBytes = 1 << 20;
+  Line<Arrays> line{placed({"process", 1}, {"work"}, {{"in_flight", "8"}}),
+                    CountTo{1},
+                    {array<std::uint8_t>("pixels", {kBytes})},
+                    [](const Number&, Arrays& out, Context& context) {
+                      if (context.attempt() > 1) return;
+                      std::fill_n(out.base() + kBytes, 6 * kBytes, std::byte{1});
+                      _exit(1);
+                    }};
+  ASSERT_TRUE(line.stream.next()->ok());
+  line.runtime.stop();  // what follows upon an end comes before it
+  EXPECT_LT(bytes_of_memory_file(), 3 * kBytes);
 }
 
 class ForkServerKilled : public PlacedTest {};

@@ -257,8 +257,8 @@ class PipeBells : public TandemTest {
 TEST_F(PipeBells, AreReadableFromTheRingToTheClear) {
   const PipeBell bell;
   EXPECT_FALSE(readable(bell));
-  bell.ring();
-  bell.ring();
+  PipeBell::ring(bell.rung_at());
+  PipeBell::ring(bell.rung_at());
   EXPECT_TRUE(readable(bell));
   bell.clear();
   EXPECT_FALSE(readable(bell));
@@ -268,7 +268,7 @@ TEST_F(PipeBells, AreRungFromAForkedProcess) {
   const PipeBell bell;
   const pid_t other = fork();
   if (other == 0) {
-    bell.ring();
+    PipeBell::ring(bell.rung_at());
     _exit(0);
   }
   pollfd watched{bell.heard_at(), POLLIN, 0};
@@ -281,6 +281,18 @@ TEST_F(PipeBells, ClearedWithoutARingDoNotWait) {
   bell.clear();
   bell.clear();
   EXPECT_FALSE(readable(bell));
+}
+
+TEST_F(PipeBells, OfTheHostsOwnAreReadableFromTheRingToTheClear) {
+  const EventBell bell;
+  pollfd watched{bell.number(), POLLIN, 0};
+  EXPECT_EQ(poll(&watched, 1, 0), 0);
+  bell.ring();
+  bell.ring();
+  EXPECT_EQ(poll(&watched, 1, 0), 1);
+  bell.clear();
+  bell.clear();
+  EXPECT_EQ(poll(&watched, 1, 0), 0);
 }
 
 }  // namespace

@@ -3,7 +3,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,9 +22,10 @@ int keep(void* argument) {
   syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
   if (syscall(SYS_getppid) != handover.server) syscall(SYS_exit_group, 0);
   syscall(SYS_prctl, PR_SET_NAME, "tandem:memory");
-  syscall(SYS_setpriority, PRIO_PROCESS, 0, 19);  // nobody waits for it
+  // Whoever is woken with it comes first, and then it has its fair share: with less, a busy machine would keep the memory
+  // for seconds. Not from a real-time policy, whose worker below would never let it finish.
   const sched_param none{};
-  syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);  // it comes after whoever is woken with it
+  if (syscall(SYS_sched_getscheduler, 0) == SCHED_OTHER) syscall(SYS_sched_setscheduler, 0, SCHED_BATCH, &none);
   const auto self = static_cast<pid_t>(syscall(SYS_getpid));
   syscall(SYS_write, handover.told, &self, sizeof self);
   // Files end with the worker itself. A keeper that holds some of them would let others wait for it.

@@ -206,23 +206,40 @@ class Server {
     const Child ended = std::move(*child);
     if (child != children_.end() - 1) *child = std::move(children_.back());
     children_.pop_back();
-    if (!ending_) report({MessageKind::ended, ended.slot, ended.incarnation, status});
-    end_keeper(ended);
+    // Whoever uses libaio may have left the kernel writing into the block; that ends with the address space.
+    const bool kernel_writes = asynchronous_writes();
+    const auto tell = [&] {
+      if (!ending_) report({MessageKind::ended, ended.slot, ended.incarnation, status});
+    };
+    if (!kernel_writes) tell();  // somebody waits for it
+    const pid_t keeper = end_keeper(ended);
+    if (!kernel_writes) return;
+    while (keeper > 0 && waitpid(keeper, nullptr, 0) < 0 && errno == EINTR) {}
+    tell();
   }
 
-  // After the report, for which somebody waits. The worker is gone, so its keeper has written, and closed its files,
-  // or is about to. What was read is its own pid, because no body runs before it has written.
-  void end_keeper(const Child& worker) const {
+  // Whether any process of the system has libaio contexts (/proc/sys/fs/aio-nr, proc(5)).
+  static bool asynchronous_writes() {
+    const Descriptor file{open("/proc/sys/fs/aio-nr", O_RDONLY | O_CLOEXEC)};
+    char digit = '0';
+    return file && read(file.get(), &digit, 1) == 1 && digit != '0';
+  }
+
+  // The worker is gone, so its keeper has written, and closed its files, or is about to. What was read is its own pid,
+  // because no body runs before it has written. Returns it, or 0: there is none any more.
+  pid_t end_keeper(const Child& worker) const {
     pollfd told{worker.told.get(), POLLIN, 0};
-    if (poll(&told, 1, kReapMilliseconds) <= 0) return;  // somebody has stopped it; it ends with this process
+    if (poll(&told, 1, kReapMilliseconds) <= 0) return 0;  // somebody has stopped it; it ends with this process
     pid_t keeper = 0;
-    if (read(worker.told.get(), &keeper, sizeof keeper) != sizeof keeper) return;
+    if (read(worker.told.get(), &keeper, sizeof keeper) != sizeof keeper) return 0;
     // Somebody may have ended it before, and its pid may be another's now.
     siginfo_t info{};
-    if (waitid(P_PID, static_cast<id_t>(keeper), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return;
+    if (waitid(P_PID, static_cast<id_t>(keeper), &info, WEXITED | WNOHANG | WNOWAIT) != 0) return 0;
     const bool worker_now = std::any_of(children_.begin(), children_.end(),
                                         [keeper](const Child& one) { return one.pid == keeper; });
-    if (!worker_now) kill(keeper, SIGKILL);
+    if (worker_now) return 0;
+    kill(keeper, SIGKILL);
+    return keeper;
   }
 
   // Nothing of a worker is left when this process is gone.
@@ -238,7 +255,7 @@ class Server {
   }
 
   void report(const Message& message, int attached = -1) {
-    if (!send_message(socket_, message, attached)) end();  // the host is gone
+    if (!send_message(socket_, message, attached)) end();  // the host has let go
   }
 
   const int socket_;
@@ -286,18 +303,6 @@ std::string signal_name(int signal) {
 
 }  // namespace
 
-Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
-  if (this != &other) {
-    if (number_ >= 0) close(number_);
-    number_ = std::exchange(other.number_, -1);
-  }
-  return *this;
-}
-
-Descriptor::~Descriptor() {
-  if (number_ >= 0) close(number_);
-}
-
 Launcher::Launcher(Segment& segment, std::function<void(std::uint32_t, std::uint32_t)> worker_main)
     : segment_{segment}, worker_main_{std::move(worker_main)} {}
 
@@ -322,7 +327,7 @@ void Launcher::start() {
     if (getppid() != host) _exit(1);
     prctl(PR_SET_NAME, "tandem:forks");
     reset_signals();
-    close(mine.get());
+    Descriptor::close_all_but(its.get());
     __fpurge(stdout);  // what another thread printed meanwhile is the host's to print
     purge(*std::cout.rdbuf());
     Segment::close_files_in_child();  // a file that stays open would keep its memory alive
@@ -352,8 +357,9 @@ pid_t Launcher::fork_server() {
 }
 
 void Launcher::stop() noexcept {
-  socket_ = Descriptor{};  // so that it ends
   if (server_ < 0) return;
+  shutdown(socket_.get(), SHUT_RDWR);  // so that it ends; a copy of our end may be in a child of the program's
+  socket_ = Descriptor{};
   pollfd end{pidfd_.get(), POLLIN, 0};
   while (poll(&end, 1, kReapMilliseconds) < 0 && errno == EINTR) {}
   send_pidfd_signal(pidfd_.get(), SIGKILL);
@@ -386,7 +392,7 @@ std::optional<Launcher::Report> Launcher::receive() {
     case MessageKind::started:
       if (!attached) {  // this process had no descriptor left for it, so nobody could watch the worker
         kill(message.number, SIGKILL);
-        return NotStarted{message.slot, message.incarnation, EMFILE};
+        return Unwatched{message.slot, message.incarnation, EMFILE};
       }
       return Started{message.slot, message.incarnation, message.number, std::move(attached)};
     case MessageKind::not_started: return NotStarted{message.slot, message.incarnation, message.number};

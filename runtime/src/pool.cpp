@@ -128,6 +128,19 @@ Pool::Backing Pool::back_small(Lease& lease) noexcept {
   return Backing::refused;
 }
 
+void Pool::scrub(std::uint32_t number) noexcept {
+  const Area& area = areas_[number];
+  std::size_t begin = round_up(area.backed_bytes, Segment::page_bytes());
+  if (layout_.is_large()) {
+    begin = area.fresh * where_.stride;
+    for (const std::uint32_t place : area.given) {
+      segment_.release(where_.area_offset(number) + place * where_.stride, where_.stride);
+    }
+  }
+  const std::size_t end = where_.area_bytes();
+  if (begin < end) segment_.release(where_.area_offset(number) + begin, end - begin);
+}
+
 void Pool::withdraw(Lease& lease) noexcept {
   lease.cancel();
   ++withdrawn_;

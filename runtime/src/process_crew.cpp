@@ -391,6 +391,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
                         bool killed) {
   Worker& worker = workers_[slot - first_slot_];
   Acts acts;
+  int number = RequestHead::kSpare;
   {
     const Hold hold{*this};
     if (worker.incarnation != incarnation || !worker.running()) return;
@@ -398,6 +399,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     counts = counts && !worker.exhausted;
     const State before = worker.state;
     const bool was_idle = worker.outstanding() == 0;
+    number = worker.number;
     if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);
     worker.state = State::gone;
     take_back(worker, how, counts, acts);
@@ -411,6 +413,9 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
   carry_out(acts);
   if (acts.stop && !is_frozen()) stop_();
   launch_wanted();
+  if (number < 0) return;
+  const Hold hold{*this};  // last: the message that it was at is running again by now
+  if (!ending_) pool_.scrub(static_cast<std::uint32_t>(number));
 }
 
 // What it committed before its end has happened, also before it was killed for its deadline.

@@ -102,6 +102,7 @@ void Pump::run(std::promise<void> started) {
   memory_kills_ = memory_kills();
   try {
     watch(bell_.heard_at(), Event::bell, 0);
+    watch(own_bell_.number(), Event::own_bell, 0);
     launcher_->start();
     begin();
   } catch (...) {
@@ -109,7 +110,7 @@ void Pump::run(std::promise<void> started) {
     started.set_exception(std::current_exception());
     return;
   }
-  std::optional<Interrupt> interrupt{std::in_place, bell_.rung_at()};
+  std::optional<Interrupt> interrupt{std::in_place, own_bell_.number()};
   started.set_value();
   for (bool interrupted = false;;) {
     drain();
@@ -210,6 +211,7 @@ void Pump::handle(std::uint64_t tag) {
   const auto slot = static_cast<std::uint32_t>(tag);
   switch (static_cast<Event>(tag >> 32)) {
     case Event::bell: bell_.clear(); return;
+    case Event::own_bell: own_bell_.clear(); return;
     case Event::reports: receive_reports(); return;
     case Event::server: replace_server(); return;
     case Event::worker:
@@ -257,30 +259,41 @@ void Pump::receive_reports() {
     if (auto* const one = std::get_if<Launcher::Started>(&*report)) {
       const std::uint32_t slot = one->slot;
       if (slots_[slot].incarnation != one->incarnation) continue;
-      slots_[slot].awaited = false;
       try {
         watch(one->pidfd.get(), Event::worker, slot);
       } catch (const Error& error) {  // nobody would see its end
         log_warning(error.what());
         send_pidfd_signal(one->pidfd.get(), SIGKILL);
-        crew_of(slot).not_started({slot, one->incarnation, EAGAIN});
+        slots_[slot].unwatched = EAGAIN;
         continue;
       }
+      slots_[slot].awaited = false;
       if (killed_) send_pidfd_signal(one->pidfd.get(), SIGKILL);  // it came after the others were
       crew_of(slot).started(std::move(*one));
     } else if (const auto* const none = std::get_if<Launcher::NotStarted>(&*report)) {
       if (slots_[none->slot].incarnation != none->incarnation) continue;
       slots_[none->slot].awaited = false;
       crew_of(none->slot).not_started(*none);
+    } else if (const auto* const unwatched = std::get_if<Launcher::Unwatched>(&*report)) {
+      // Not before it is gone: until then it may write to its channel.
+      if (slots_[unwatched->slot].incarnation == unwatched->incarnation)
+        slots_[unwatched->slot].unwatched = unwatched->error;
     } else if (const auto* const end = std::get_if<Launcher::Ended>(&*report)) {
-      if (slots_[end->slot].incarnation != end->incarnation) continue;
-      slots_[end->slot].status = end->status;
-      settle(end->slot);
+      ended(*end);
     } else if (auto* const seen = std::get_if<Launcher::Inspected>(&*report)) {
       crew_of(seen->slot).inspected(std::move(*seen));
     }
   }
   send_requests();
+}
+
+void Pump::ended(const Launcher::Ended& end) {
+  Slot& slot = slots_[end.slot];
+  if (slot.incarnation != end.incarnation) return;
+  slot.status = end.status;
+  if (!slot.unwatched) return settle(end.slot);
+  slot.awaited = false;
+  crew_of(end.slot).not_started({end.slot, end.incarnation, *std::exchange(slot.unwatched, std::nullopt)});
 }
 
 // A worker's end is acted upon once both its pidfd and its parent have spoken.

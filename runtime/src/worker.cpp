@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <typeinfo>
 
 #include <fmt/format.h>
 
@@ -59,7 +60,6 @@ class HostBell {
  public:
   explicit HostBell(const PipeBell& inherited)
       : number_{fcntl(inherited.rung_at(), F_DUPFD_CLOEXEC, kSeldomUsed)} {
-    close(inherited.heard_at());  // whoever reads there takes the rings of others
     if (number_ >= 0) {
       close(inherited.rung_at());
     } else {
@@ -109,6 +109,7 @@ class Worker {
   int wait_number();
   void take_number(int number);
   void work(const RequestToken& request);
+  bool is_exhausted() const;
   const void* find_input(const RequestToken& request, Arrays& arrays) const;
   void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
   void wait_for_requests();
@@ -183,7 +184,6 @@ int Worker::wait_number() {
 // Private memory that can be written counts (getrlimit(2), RLIMIT_DATA): what the body allocates, its threads'
 // stacks; not what it inherited, and not the shared blocks.
 void Worker::limit_memory() {
-  memory_text_ = "std::bad_alloc";
   if (!node_.config.worker_memory) return;
   memory_text_ =
       fmt::format("std::bad_alloc: it wanted more than worker_memory = {}; raise it, or let the body take less",
@@ -222,11 +222,8 @@ bool Worker::start() {
   try {
     body_ = node_.make_body();
     body_->start(context_);
-  } catch (const std::bad_alloc&) {
-    reply(ReplyKind::start_failed, none, memory_text_);
-    return false;
   } catch (...) {
-    reply(ReplyKind::start_failed, none, current_exception_text());
+    reply(ReplyKind::start_failed, none, is_exhausted() ? memory_text_ : current_exception_text());
     return false;
   }
   end_with_the_server();
@@ -261,11 +258,24 @@ void Worker::work(const RequestToken& request) {
       body_->run(input, output, context_);
     }
     reply(ReplyKind::done, request, {});
-  } catch (const std::bad_alloc&) {
-    // Not by itself the fault of this message, if there were others before it.
-    reply(ReplyKind::failed, request, memory_text_, node_.config.worker_memory && has_worked_);
-  } catch (...) { reply(ReplyKind::failed, request, current_exception_text()); }
+  } catch (...) {
+    // Memory that ran out is not by itself the fault of this message, if there were others before it.
+    const bool exhausted = is_exhausted();
+    reply(ReplyKind::failed, request, exhausted ? memory_text_ : current_exception_text(),
+          exhausted && has_worked_);
+  }
   has_worked_ = true;
+}
+
+// Whether the exception being handled says that worker_memory did not suffice. What derives from std::bad_alloc is
+// somebody's own, and has something to say. No memory is needed to find out.
+bool Worker::is_exhausted() const {
+  if (!node_.config.worker_memory) return false;
+  try {
+    throw;
+  } catch (const std::bad_alloc& error) { return typeid(error) == typeid(std::bad_alloc); } catch (...) {
+    return false;
+  }
 }
 
 const void* Worker::find_input(const RequestToken& request, Arrays& arrays) const {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include <tandem/descriptor.hpp>
 #include <tandem/shared_memory.hpp>
 
 // How a sleeping side is woken, and how the waking side knows that it must be.
@@ -23,7 +24,7 @@
 // for each sleep. So every bell is a counter that the sleeper can compare, not a bare wake-up call.
 //
 // A worker sleeps on a FutexBell in memory that only the host writes. The host sleeps in epoll,
-// because it waits for the ends of processes too, and is rung through a pipe. If the host dies,
+// because it waits for the ends of processes too, and is rung through a pipe, or by its own threads through an eventfd. If the host dies,
 // the worker is killed with it; if a worker dies, its pidfd wakes the host.
 //
 // Modelled by tests/model/doorbell.pml and leave.pml; this code itself is run in all orders by
@@ -114,8 +115,9 @@ class FutexBell {
   Word* count_ = nullptr;
 };
 
-/// A pipe that ends an epoll_wait. Its writing end is all that a worker gets: with an eventfd, it could take the rings
-/// of others. Close-on-exec, non-blocking.
+/// A pipe that ends the host's epoll_wait, rung by workers. They have its writing end alone: with an eventfd, one
+/// could take the rings of others. Close-on-exec.
+/// Never written to by the host: a worker can make the end that it shares with others a blocking one, and fill the pipe.
 class PipeBell {
  public:
   /// Errors    throws Error when the process has no descriptor left.
@@ -124,16 +126,33 @@ class PipeBell {
   PipeBell(const PipeBell&) = delete;
   PipeBell& operator=(const PipeBell&) = delete;
 
-  int heard_at() const noexcept { return ends_[0]; }  // readable when it was rung
-  int rung_at() const noexcept { return ends_[1]; }
-  void ring() const noexcept { ring(rung_at()); }
+  int heard_at() const noexcept { return heard_at_.get(); }  // readable when it was rung
+  int rung_at() const noexcept { return rung_at_; }
   /// Rings a bell by its writing end. False when that end is no bell's any more.
   static bool ring(int rung_at) noexcept;
-  /// Takes all rings so far.
+  /// Takes rings, so many that the next look at heard_at() is worth while; never waits.
   void clear() const noexcept;
 
  private:
-  int ends_[2];
+  Descriptor heard_at_;
+  int rung_at_ = -1;
+};
+
+/// An eventfd that ends the host's epoll_wait, rung by the host's own threads and signal handlers. No worker has it.
+class EventBell {
+ public:
+  /// Errors    throws Error when the process has no descriptor left.
+  EventBell();
+
+  int number() const noexcept { return number_.get(); }  // readable when it was rung
+  void ring() const noexcept { ring(number()); }
+  /// Safe in a signal handler.
+  static void ring(int number) noexcept;
+  /// Takes all rings so far; never waits.
+  void clear() const noexcept;
+
+ private:
+  Descriptor number_;
 };
 
 }  // namespace tandem

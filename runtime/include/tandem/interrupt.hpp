@@ -11,7 +11,7 @@ namespace tandem {
 /// Threads   by a thread that blocks all signals; pending() by any.
 class Interrupt {
  public:
-  /// bell: the writing end of a PipeBell, which is rung when there is something to see.
+  /// bell: the number of an EventBell, which is rung when there is something to see.
   explicit Interrupt(int bell);
   /// The signal has its effect when the last one is gone, if it has come.
   ~Interrupt();

@@ -12,8 +12,9 @@ namespace tandem {
 /// server    the calling process's parent, which becomes the keeper's as well.
 /// told      a socket; the keeper writes its own pid (pid_t) there first of all. Its parent kills it after the
 ///           calling process has ended, and must wait for both. It ends with its parent, too.
-/// Threads   the calling process must have one thread. The keeper runs no code but this, and after the return
-///           of this call none at all: not even memory written over at random makes it do anything.
+/// Threads   the calling process must have one thread. After the return of this call the keeper runs nothing but its
+///           wait in the kernel, which nothing but its end ends: memory written over at random makes it do nothing.
+/// Writes    of the kernel's own into the address space (libaio; see io_setup(2)) go on until the keeper has ended, too.
 /// Errors    without memory or processes left for a keeper there is none, and only the time is lost.
 void start_keeper(pid_t server, int told) noexcept;
 

@@ -8,25 +8,10 @@
 #include <string>
 #include <variant>
 
+#include <tandem/descriptor.hpp>
 #include <tandem/segment.hpp>
 
 namespace tandem {
-
-/// Owns one descriptor.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int number) noexcept : number_{number} {}
-  Descriptor(Descriptor&& other) noexcept : number_{other.number_} { other.number_ = -1; }
-  Descriptor& operator=(Descriptor&& other) noexcept;
-  ~Descriptor();
-
-  int get() const noexcept { return number_; }
-  explicit operator bool() const noexcept { return number_ >= 0; }
-
- private:
-  int number_ = -1;
-};
 
 /// The host's end of the fork server: a single-threaded copy of the host, forked when the graph
 /// starts, that forks workers on request, now and whenever one must be replaced.
@@ -51,6 +36,12 @@ class Launcher {
     std::uint32_t incarnation;
     int error;  // errno of fork(2) or pidfd_open(2)
   };
+  /// It was forked, and this process has no descriptor left to watch it with. It was killed; Ended follows.
+  struct Unwatched {
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+    int error;
+  };
   struct Ended {
     std::uint32_t slot;
     std::uint32_t incarnation;
@@ -61,7 +52,7 @@ class Launcher {
     std::uint32_t incarnation;
     std::string stack;  // see stack_of()
   };
-  using Report = std::variant<Started, NotStarted, Ended, Inspected>;
+  using Report = std::variant<Started, NotStarted, Unwatched, Ended, Inspected>;
 
   /// worker_main runs in each new worker, which has the segment mapped, and must not return.
   Launcher(Segment& segment, std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);

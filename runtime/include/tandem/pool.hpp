@@ -89,6 +89,9 @@ class Pool final : public LeaseOwner {
   void give_back(Lease& lease) noexcept;
   /// Makes sure that the lease's block has pages. A refused lease can carry an error, no value.
   [[nodiscard]] Backing back(Lease& lease) noexcept;
+  /// A worker with this area has ended by itself or was killed: what it wrote where no block is lent has taken pages that
+  /// nobody counts, and they are given back to the system.
+  void scrub(std::uint32_t area) noexcept;
   /// Puts a lease that was taken aside for good, because its block got no pages.
   void withdraw(Lease& lease) noexcept;
 

@@ -31,7 +31,7 @@ class Pump {
   Pump& operator=(const Pump&) = delete;
 
   const PipeBell& bell() const noexcept { return bell_; }
-  void ring() const noexcept { bell_.ring(); }
+  void ring() const noexcept { own_bell_.ring(); }
 
   /// Takes the crews in the order of their first slots. plans: one for each slot.
   void add(ProcessCrew& crew) { crews_.push_back(&crew); }
@@ -51,9 +51,11 @@ class Pump {
     bool gone = false;              // its pidfd says so; the cause is still under way
     bool orphaned = false;          // its fork server is gone: nobody will say how it ended
     std::optional<int> status;
+    std::optional<int>
+        unwatched;  // why it could not be watched, if so: its end is awaited, and it counts as not started
     Clock::time_point gone_since;
   };
-  enum class Event : std::uint32_t { bell, reports, server, worker };
+  enum class Event : std::uint32_t { bell, own_bell, reports, server, worker };
 
   void run(std::promise<void> started);
   void begin();
@@ -64,6 +66,7 @@ class Pump {
   void receive_reports();
   void watch(int descriptor, Event event, std::uint32_t slot) const;
   void forget(int descriptor) const;
+  void ended(const Launcher::Ended& end);
   void settle(std::uint32_t slot);
   Clock::time_point settle_late(Clock::time_point now);
   void replace_server();
@@ -76,7 +79,8 @@ class Pump {
   Segment& segment_;
   HostPage& page_;
   const std::chrono::nanoseconds grace_;
-  const PipeBell bell_;
+  const PipeBell bell_;  // the workers'
+  const EventBell own_bell_;
   const Descriptor epoll_;
   std::vector<WorkerPlan> plans_;
   std::vector<ProcessCrew*> crews_;
