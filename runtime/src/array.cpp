@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -67,6 +69,9 @@ void check_spec(const ArraySpec& spec, std::size_t i) {
                             wanted == 0 ? "at least 1" : std::to_string(wanted))};
   }
   check_fields(spec);
+  if (spec.partial && spec.shape.rank() == 0) {
+    throw Error{fmt::format("array '{}' has no dimension, so none that could be smaller; do without up_to()", spec.name)};
+  }
 }
 
 [[noreturn]] void refuse_size(const ArraySpec& spec) {
@@ -118,6 +123,8 @@ std::vector<std::ptrdiff_t> ArraySpec::strides() const {
 }
 
 ArraysLayout::ArraysLayout(std::vector<ArraySpec> specs) : specs_{std::move(specs)} {
+  has_extents_ = std::any_of(specs_.begin(), specs_.end(), [](const ArraySpec& spec) { return spec.partial; });
+  if (has_extents_) bytes_ = (specs_.size() * sizeof(std::uint64_t) + kAlignment - 1) / kAlignment * kAlignment;
   for (std::size_t i = 0; i < specs_.size(); ++i) {
     const ArraySpec& spec = specs_[i];
     check_spec(spec, i);
@@ -133,6 +140,39 @@ ArraysLayout::ArraysLayout(std::vector<ArraySpec> specs) : specs_{std::move(spec
     }
     offsets_.push_back(bytes_);
     bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+}
+
+void Arrays::set_extent(std::string_view name, std::size_t extent) {
+  const std::size_t i = index(name);
+  const ArraySpec& spec = layout_->specs()[i];
+  if (!spec.partial) {
+    throw Error{fmt::format("array '{}' always has its declared shape {}; declare it with up_to() to fill less", name,
+                            to_string(spec.shape))};
+  }
+  if (extent > spec.shape[0]) {
+    throw Error{fmt::format("array '{}' was declared for {} at most along its first dimension, and is to have {}; "
+                            "declare more",
+                            name, spec.shape[0], extent)};
+  }
+  extents_[i] = extent;
+}
+
+void Arrays::make_whole() noexcept {
+  if (extents_ == nullptr) return;
+  for (std::size_t i = 0; i < layout_->specs().size(); ++i) {
+    const Shape& shape = layout_->specs()[i].shape;
+    extents_[i] = shape.rank() == 0 ? 0 : shape[0];
+  }
+}
+
+void Arrays::copy_extents(const ArraysLayout& layout, const std::byte* block, std::vector<std::uint64_t>& extents) {
+  if (!layout.has_extents()) return;
+  extents.resize(layout.specs().size());
+  std::memcpy(extents.data(), block, extents.size() * sizeof extents[0]);
+  for (std::size_t i = 0; i < extents.size(); ++i) {
+    const Shape& shape = layout.specs()[i].shape;
+    if (shape.rank() > 0) extents[i] = std::min<std::uint64_t>(extents[i], shape[0]);
   }
 }
 

@@ -39,7 +39,10 @@ std::string what_of(const NodeInfo& node) {
 
 Core::Core(Config config) : config_{std::move(config)} {}
 
-Core::~Core() { stop(); }
+Core::~Core() {
+  stop();
+  for (const auto& parameter : parameters_) parameter->move_back();
+}
 
 const Core*& Core::inside() noexcept {
   thread_local const Core* inside = nullptr;
@@ -95,6 +98,11 @@ std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
   sources_.back().extra = Feed::extra(info.config.full);
   feed_sources_[index] = sources_.size() - 1;
   return index;
+}
+
+void Core::add_parameter(std::shared_ptr<ParameterCell> cell) {
+  must_be_gathering();
+  parameters_.push_back(std::move(cell));
 }
 
 std::uint64_t Core::add_sequencer(Member& member) {
@@ -241,7 +249,9 @@ std::uint32_t Core::choose_in_flight() const {
 void Core::plan() {
   in_flight_ = choose_in_flight();
   const auto blocks = static_cast<std::uint32_t>(in_flight_ * std::max<std::size_t>(sources_.size(), 1));
-  std::size_t offset = round_up(sizeof(HostPage), Segment::page_bytes());
+  std::size_t offset = sizeof(HostPage);
+  for (const auto& parameter : parameters_) offset += parameter->shared_bytes();
+  offset = round_up(offset, Segment::page_bytes());
   for (const auto& node : nodes_) {
     if (node->config.placement != Placement::process) continue;
     for (int slot = 0; slot < node->config.workers + node->config.spares; ++slot) {
@@ -273,6 +283,11 @@ void Core::build() {
                     describe_bytes(control), slots_, std::strerror(error)));
   }
   page_ = new (segment_->base()) HostPage;
+  std::byte* place = segment_->base() + sizeof(HostPage);
+  for (const auto& parameter : parameters_) {
+    parameter->move_to(place);
+    place += parameter->shared_bytes();
+  }
   if (slots_ > 0) pump_ = std::make_unique<Pump>(*segment_, *page_, config_.grace);
   std::uint32_t slot = 0;
   for (const auto& node : nodes_) build_crew(*node, wanted_[node->index], slot);

@@ -120,6 +120,7 @@ Lease* Crew::lend(Job& job, Lease* lease) {
   lease->worker = -1;
   lease->attempt = job.attempt;
   lease->alone = job.alone;
+  lease->skipped = input.skipped;
   lease->payload = nullptr;
   if (&input == input.root) {
     job.input.release();  // this reference to the root is the new item's from now on
@@ -136,7 +137,8 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
   while (!pending_.empty()) {
     Job job = std::move(pending_.front());
     std::unique_ptr<Failure> failure = failure_of(*job.input);
-    Lease* const lease = lend(job, failure ? pool_.take_any() : pool_.take(area));
+    const bool passes = failure != nullptr || job.input->skipped;
+    Lease* const lease = lend(job, passes ? pool_.take_any() : pool_.take(area));
     if (lease == nullptr) {
       pending_.front() = std::move(job);
       waits_for_block_ = true;
@@ -147,6 +149,8 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
       lease->worker = failure->worker;
       lease->attempt = failure->attempt;
       lease->failure = std::move(failure);
+      complete(*lease, acts);
+    } else if (passes) {
       complete(*lease, acts);
     } else if (pool_.back(*lease) == Pool::Backing::backed) {
       return lease;
@@ -189,9 +193,12 @@ void Crew::do_without_block(Lease& lease, Acts& acts) {
 
 void Crew::complete(Lease& lease, Acts& acts) {
   if (inputs_[lease.index]) acts.drop.push_back(std::move(inputs_[lease.index]));
-  if (!lease.failure) {
+  if (!lease.failure && !lease.skipped) {
     if (node_.output_is_arrays()) {
-      lease.arrays = Arrays{*node_.layout.arrays, output_of(lease)};
+      // Once: what a worker writes there later is not believed.
+      Arrays::copy_extents(*node_.layout.arrays, output_of(lease), lease.extents);
+      lease.arrays = Arrays{*node_.layout.arrays, output_of(lease),
+                            node_.layout.arrays->has_extents() ? lease.extents.data() : nullptr};
       lease.payload = &lease.arrays;
     } else {
       lease.payload = output_of(lease);

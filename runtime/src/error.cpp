@@ -1,5 +1,6 @@
 #include <tandem/error.hpp>
 
+#include <boost/core/demangle.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -83,6 +84,8 @@ std::string suggestion(std::string_view word, std::span<const std::string> known
   }
   return text;
 }
+
+std::string type_name(const std::type_info& type) { return boost::core::demangle(type.name()); }
 
 std::string one_line(std::string text) {
   constexpr std::string_view kCut = "...";

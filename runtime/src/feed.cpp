@@ -58,10 +58,12 @@ Lease* Feed::prepare(Lease& root) {
       lease->worker = -1;
       lease->attempt = 1;
       lease->alone = false;
+      lease->skipped = false;
       std::byte* const output = pool_.block(*lease) + node_.layout.output_offset();
       lease->payload = output;
       if (node_.output_is_arrays()) {
-        lease->arrays = Arrays{*node_.layout.arrays, output};
+        lease->arrays = Arrays{*node_.layout.arrays, output};  // nobody else can write there
+        lease->arrays.make_whole();
         lease->payload = &lease->arrays;
       }
       lease->open();

@@ -2,7 +2,6 @@
 
 #include <cxxabi.h>
 
-#include <boost/core/demangle.hpp>
 
 #include <exception>
 #include <typeinfo>
@@ -12,7 +11,7 @@ namespace {
 
 std::string current_type() {
   const std::type_info* const type = abi::__cxa_current_exception_type();
-  return type != nullptr ? boost::core::demangle(type->name()) : "something";
+  return type != nullptr ? type_name(*type) : "something";
 }
 
 }  // namespace

@@ -332,6 +332,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
                                            worker.channel.capacity - 2);
   if (node_.config.deadline) worker.busy_since = Clock::now();
   if (reply.kind == ReplyKind::done) {
+    lease.skipped = reply.skip == 1;
     complete(lease, acts);
   } else if (reply.again == 1) {
     ran_out_of_memory(worker, lease, text_of(worker, reply, place), acts);

@@ -43,6 +43,10 @@ Lease* Source::try_loan() noexcept {
   lease->source = id_;
   lease->worker = -1;
   lease->attempt = 1;
+  lease->skipped = false;
+  lease->epoch = 0;
+  lease->epoch_begin = 0;
+  lease->ends_epoch = false;
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
@@ -98,6 +102,14 @@ void Source::discard(Lease& lease) noexcept {
 void Source::finish() noexcept {
   finished_.store(true, std::memory_order_seq_cst);  // DRAINED
   if (in_graph() == 0) listener_->source_drained(*this);
+}
+
+void Source::wait_empty(const std::function<bool()>& hopeless) {
+  std::unique_lock lock{mutex_};
+  while (in_graph() > 0 && !stopped_.load(std::memory_order_relaxed) && !hopeless()) {
+    // A look in time is enough: this is once for each round. Woken by stop() at once.
+    wake_.wait_for(lock, std::chrono::milliseconds{1});
+  }
 }
 
 void Source::wait_drained(const std::function<bool()>& hopeless) {

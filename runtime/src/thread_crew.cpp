@@ -180,6 +180,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
     if (worker.context.stopping()) throw std::runtime_error{"the run was stopped"};
     if (node_.output_is_arrays()) {
       Arrays arrays{*node_.layout.arrays, output};
+      arrays.make_whole();
       worker.body->run(payload_of_input(lease), &arrays, worker.context);
     } else {
       worker.body->run(payload_of_input(lease), output, worker.context);
@@ -188,6 +189,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
     lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
                                                       current_exception_text()});
   }
+  lease.skipped = worker.context.skipped() && !lease.failure;
   if (watch_) watch_->end(index);
 }
 

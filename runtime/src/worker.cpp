@@ -23,6 +23,7 @@
 #include <string_view>
 #include <thread>
 #include <typeinfo>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -110,7 +111,7 @@ class Worker {
   void take_number(int number);
   void work(const RequestToken& request);
   bool is_exhausted() const;
-  const void* find_input(const RequestToken& request, Arrays& arrays) const;
+  const void* find_input(const RequestToken& request, Arrays& arrays);
   void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
   void wait_for_requests();
   void end_with_the_server() const;
@@ -138,6 +139,7 @@ class Worker {
   std::unique_ptr<Body> body_;
   Clock::time_point now_ = Clock::now();
   bool has_worked_ = false;
+  std::vector<std::uint64_t> input_extents_;
   std::string memory_text_;  // made while there still is some
 };
 
@@ -253,6 +255,7 @@ void Worker::work(const RequestToken& request) {
   try {
     if (node_.output_is_arrays()) {
       Arrays output_arrays{*node_.layout.arrays, output};
+      output_arrays.make_whole();
       body_->run(input, &output_arrays, context_);
     } else {
       body_->run(input, output, context_);
@@ -278,13 +281,15 @@ bool Worker::is_exhausted() const {
   }
 }
 
-const void* Worker::find_input(const RequestToken& request, Arrays& arrays) const {
+const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (request.input_node == kInlineInput) return request.message;
   if (request.input_node == kBlockInput) return block(node_, request.block);
   const NodeInfo& maker = *(*plan_.nodes)[request.input_node];
   std::byte* const made = block(maker, request.input_block) + maker.layout.output_offset();
   if (!maker.output_is_arrays()) return made;
-  arrays = Arrays{*maker.layout.arrays, made};
+  // Once, as in the host: the input's maker may go on writing there.
+  Arrays::copy_extents(*maker.layout.arrays, made, input_extents_);
+  arrays = Arrays{*maker.layout.arrays, made, maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr};
   return &arrays;
 }
 
@@ -297,6 +302,7 @@ void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view
   token.generation = request.generation;
   token.sequence = request.sequence;
   token.again = again ? 1 : 0;
+  token.skip = context_.skipped() ? 1 : 0;
   token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
   token.busy_nanoseconds = static_cast<std::uint64_t>((end - now_).count());
   now_ = end;

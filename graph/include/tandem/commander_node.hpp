@@ -10,6 +10,7 @@
 #include <thread>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 #include <oneapi/tbb/flow_graph.h>
@@ -24,7 +25,9 @@
 namespace tandem {
 
 /// Makes the messages: a callable that returns the next one, and nothing when there is none left.
-/// Optional: start() or start(Context&) before the first; a Context& as its argument.
+/// Optional: start() or start(Context&) before the first; a Context& as its argument. With begin_epoch(number) or
+/// begin_epoch(number, Context&) there are rounds: it is called before each of them, with 0, 1, ..., and says whether
+/// there is another one.
 template <class Body, class T>
 concept CommanderBody =
     std::is_invocable_r_v<std::optional<T>, Body&> || std::is_invocable_r_v<std::optional<T>, Body&, Context&>;
@@ -32,6 +35,10 @@ concept CommanderBody =
 /// The source of a graph: calls its body for one message after another, as long as credits are free.
 ///
 /// Messages  numbered from 0 in the order of the calls; each ends exactly once downstream.
+/// Rounds    (epochs) follow each other in one run, with the same workers: while the consumer still has items of one, the
+///           messages of the next are made. Numbers go on, so no random stream comes twice; Item::epoch() and index() count
+///           by round. A stream tells the end of each. Where no order is restored (deterministic = false, or no
+///           sequencer), a round begins when the graph is done with the one before.
 /// Threads   the body runs in one thread of the node's own, so it may wait; a body that waits for long
 ///           should look at Context::stopping(), because stop() and the destructor wait for its return.
 /// Errors    a body that throws ends the stream: its exception is an error item in the next message's
@@ -94,6 +101,8 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     virtual ~AnyBody() = default;
     virtual void start(Context& context) = 0;
     virtual std::optional<T> next(Context& context) = 0;
+    virtual bool has_epochs() const noexcept = 0;
+    virtual bool begin_epoch(std::uint64_t epoch, Context& context) = 0;
   };
   template <class Body>
   struct BodyOf final : AnyBody {
@@ -110,6 +119,18 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
         return body(context);
       } else {
         return body();
+      }
+    }
+    static constexpr bool kEpochs = requires(Body & one, Context & context) { one.begin_epoch(std::uint64_t{0}, context); };
+    static constexpr bool kPlainEpochs = requires(Body & one) { one.begin_epoch(std::uint64_t{0}); };
+    bool has_epochs() const noexcept override { return kEpochs || kPlainEpochs; }
+    bool begin_epoch([[maybe_unused]] std::uint64_t epoch, [[maybe_unused]] Context& context) override {
+      if constexpr (kEpochs) {
+        return body.begin_epoch(epoch, context);
+      } else if constexpr (kPlainEpochs) {
+        return body.begin_epoch(epoch);
+      } else {
+        return epoch == 0;
       }
     }
     Body body;
@@ -139,18 +160,20 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     Core::inside() = core_.get();
     pthread_setname_np(pthread_self(), ("tandem:" + name_).substr(0, 15).c_str());
     Context context{name_, stream_key(core_->config().seed, name_), -1, &core_->stopping()};
-    bool more = true;
-    {
-      std::string problem;
-      try {
-        body_->start(context);
-      } catch (...) { problem = "start: " + current_exception_text(); }
-      if (!problem.empty()) more = emit_failure(source_->wait_acquire(), std::move(problem));
-    }
+    bool more = attempt("start: ", [&] {
+      body_->start(context);
+      return true;
+    });
     // In a graph that was cancelled, items stay for ever in the nodes that are not Tandem's.
     const auto cancelled = [this] { return is_cancelled(graph_); };
-    // Each message goes out before the next call of the body, which may wait for as long as it likes.
-    while (more && !cancelled()) more = emit_next(source_->wait_acquire(cancelled), context);
+    while (more && !cancelled()) {
+      more = attempt("begin_epoch: ", [&] { return body_->begin_epoch(epoch_, context); });
+      epoch_begin_ = source_->emitted();
+      // Each message goes out before the next call of the body, which may wait for as long as it likes.
+      Next next = more ? Next::another : Next::none;
+      while (next == Next::another && !cancelled()) next = emit_next(source_->wait_acquire(cancelled), context);
+      more = next == Next::round_over && body_->has_epochs() && end_epoch(cancelled);
+    }
     source_->finish();
     source_->wait_drained(cancelled);
     if (cancelled()) end_run();
@@ -168,29 +191,63 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     }
   }
 
-  // Each returns false when nothing more is to come. lease: null when the run was stopped.
-  bool emit_next(Lease* lease, Context& context) noexcept {
+  enum class Next { another, round_over, none };
+
+  // What throws ends the stream, with an error item. False then, and when the call says so.
+  template <class Call>
+  bool attempt(const char* what, Call call) noexcept {
+    std::string problem;
+    try {
+      return call();
+    } catch (...) { problem = what + current_exception_text(); }
+    emit_failure(source_->wait_acquire(), std::move(problem));
+    return false;
+  }
+
+  void stamp(Lease& lease) const noexcept {
+    lease.epoch = epoch_;
+    lease.epoch_begin = epoch_begin_;
+  }
+
+  // The mark goes through the graph like a message, so that it comes out behind the round's last one.
+  bool end_epoch(const std::function<bool()>& cancelled) noexcept {
+    if (!core_->orders()) source_->wait_empty(cancelled);
+    Lease* const lease = source_->wait_acquire(cancelled);
     if (lease == nullptr) return false;
+    stamp(*lease);
+    lease->skipped = true;
+    lease->ends_epoch = true;
+    output_.emit(Item<T>{Handle{lease, Part::graph}});
+    ++epoch_;
+    return true;
+  }
+
+  // lease: null when the run was stopped.
+  Next emit_next(Lease* lease, Context& context) noexcept {
+    if (lease == nullptr) return Next::none;
+    stamp(*lease);
     std::string problem;
     try {
       context.begin(lease->sequence, 1);
       std::optional<T> message = body_->next(context);
       if (!message) {
         source_->discard(*lease);
-        return false;
+        return Next::round_over;
       }
       lease->payload = store_->make(lease->index, std::move(*message));
+      lease->type = &typeid(T);
       output_.emit(Item<T>{Handle{lease, Part::graph}});
-      return true;
+      return Next::another;
     } catch (...) { problem = current_exception_text(); }
-    return emit_failure(lease, std::move(problem));
+    emit_failure(lease, std::move(problem));
+    return Next::none;
   }
 
-  bool emit_failure(Lease* lease, std::string reason) noexcept {
-    if (lease == nullptr) return false;
+  void emit_failure(Lease* lease, std::string reason) noexcept {
+    if (lease == nullptr) return;
+    stamp(*lease);
     lease->failure = std::make_unique<Failure>(Failure{name_, lease->sequence, -1, 1, std::move(reason)});
     output_.emit(Item<T>{Handle{lease, Part::graph}});
-    return false;
   }
 
   flow::graph& graph_;
@@ -200,6 +257,8 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   std::unique_ptr<AnyBody> body_;
   Source* source_ = nullptr;
   Store* store_ = nullptr;
+  std::uint64_t epoch_ = 0;        // the emitter's, as is the next
+  std::uint64_t epoch_begin_ = 0;  // the number of the round's first message
   std::thread thread_;
   std::thread stopper_;  // made by thread_, when the graph was cancelled
   std::atomic<bool> waited_for_{false};

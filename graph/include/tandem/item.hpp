@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 
 #include <tandem/array.hpp>
@@ -31,17 +32,39 @@ class Item {
   /// False for an Item that holds nothing at all.
   explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
   /// True when there is a value.
-  bool ok() const noexcept { return handle_ && handle_->failure == nullptr; }
+  bool ok() const noexcept { return handle_ && handle_->failure == nullptr && !handle_->skipped; }
+  /// True when there is none because a producer said so (Context::skip()).
+  bool skipped() const noexcept { return handle_ && handle_->skipped; }
   /// What went wrong, or null. Lifetime: the Item's.
   const Failure* error() const noexcept { return handle_ ? handle_->failure.get() : nullptr; }
 
   /// The value.
-  /// Errors    throws ProducerError when the item carries an error, Error when it holds nothing.
+  /// Errors    throws ProducerError when the item carries an error, Error when it holds nothing or was skipped.
   const T& operator*() const { return *get(); }
   const T* operator->() const { return get(); }
 
   /// The message's place in its commander's order, from 0.
   std::uint64_t sequence() const noexcept { return handle_ ? handle_->sequence : 0; }
+  /// The round of its commander that the message belongs to, from 0, and its place in that round, from 0.
+  std::uint64_t epoch() const noexcept { return handle_ ? handle_->root->epoch : 0; }
+  std::uint64_t index() const noexcept { return handle_ ? handle_->sequence - handle_->root->epoch_begin : 0; }
+  /// True for the mark of a round's end, which comes to nodes that are not Tandem's, too: skipped(), so not ok().
+  bool ends_epoch() const noexcept { return handle_ && handle_->root->ends_epoch; }
+  /// The commander's message that it was made from.
+  /// Lifetime  this Item's, or that of any other of the same message.
+  /// Errors    throws TypeError when the commander's messages are of another type; Error when there is none: the Item
+  ///           holds nothing, or comes from a feeder, or the commander failed.
+  template <class M>
+  const M& message() const {
+    if (!handle_ || handle_->root->payload == nullptr) throw Error("this Item was not made from a commander's message");
+    const Lease& root = *handle_->root;
+    if (*root.type != typeid(M)) {
+      throw TypeError("the commander's messages are " + type_name(*root.type) + ", and message() was asked for " +
+                      type_name(typeid(M)));
+    }
+    return *static_cast<const M*>(root.payload);
+  }
+
   /// The worker that made it, from 0; -1 for a commander's message.
   int worker() const noexcept { return handle_ ? handle_->worker : -1; }
   /// How many tries it took, from 1.
@@ -55,6 +78,7 @@ class Item {
   const T* get() const {
     if (!handle_) throw Error("this Item holds nothing; test it with ok() before use");
     if (handle_->failure) throw ProducerError(*handle_->failure);
+    if (handle_->skipped) throw Error("this Item was skipped by its producer; test it with ok() before use");
     return static_cast<const T*>(handle_->payload);
   }
 

@@ -91,6 +91,9 @@ class OutputPort : public flow::sender<Item<T>> {
     ours_.back()->receive(std::move(item));
   }
 
+  /// Whether an edge leads from here.
+  bool is_connected() const noexcept { return !ours_.empty() || !others_.empty(); }
+
   /// Returns once no task of this port is left.
   void wait_idle() noexcept {
     std::unique_lock lock{mutex_};

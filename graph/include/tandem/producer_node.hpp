@@ -1,6 +1,8 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <tuple>
@@ -19,13 +21,17 @@
 
 namespace tandem {
 
+/// What comes out of a producer without output: that it is done with a message, at the message's place in the order.
+struct Done {};
+
 /// What a producer_node accepts as its body: a copyable callable that fills an Out, or returns one.
 /// Any of (in, out, context), (in, out), (in, context) -> Out, (in) -> Out; optional: start(Context&) or
-/// start(), called once per worker before its first message.
+/// start(), called once per worker before its first message. Without output (Out is void): (in, context), (in).
 template <class Body, class In, class Out>
 concept ProducerBody =
     std::copy_constructible<Body> &&
-    (std::is_invocable_v<Body&, const In&, Out&, Context&> || std::is_invocable_v<Body&, const In&, Out&> ||
+    (std::is_invocable_v<Body&, const In&, std::add_lvalue_reference_t<Out>, Context&> ||
+     std::is_invocable_v<Body&, const In&, std::add_lvalue_reference_t<Out>> ||
      std::is_invocable_r_v<Out, Body&, const In&, Context&> || std::is_invocable_r_v<Out, Body&, const In&>);
 
 /// Turns each message into a T or into Arrays, with workers that are tasks of this process or processes of
@@ -37,16 +43,22 @@ concept ProducerBody =
 ///           already passes untouched. A worker process that dies is replaced and its message tried again,
 ///           up to `attempts` times.
 /// Order     of completion; a sequencer_node restores the commander's.
+/// Ends      of branches: with Out = void the body only reads, as a consumer in a process of its own. Items of Done come out,
+///           which a stream may take, for progress and for errors, or nobody.
+///           What comes out where no edge leads on is dropped; an error is told in the log then.
 /// Lifetime  the destructor stops the runtime.
 template <class In, class Out>
-class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>,
-                      private Member,
-                      private Outlet {
+class producer_node
+    : public flow::composite_node<std::tuple<Item<In>>,
+                                  std::tuple<Item<std::conditional_t<std::is_void_v<Out>, Done, Out>>>>,
+      private Member,
+      private Outlet {
+  using Result = std::conditional_t<std::is_void_v<Out>, Done, Out>;
   static_assert(Transportable<In>,
                 "a producer's input must be Arrays or trivially copyable: it may cross a process boundary");
-  static_assert(Transportable<Out>,
+  static_assert(Transportable<Result>,
                 "a producer's output must be Arrays or trivially copyable: it lives in shared memory");
-  using base_type = flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Out>>>;
+  using base_type = flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Result>>>;
   static constexpr bool kArraysOut = std::is_same_v<Out, Arrays>;
 
  public:
@@ -54,7 +66,7 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
   template <class Body>
     requires(!kArraysOut && ProducerBody<Body, In, Out>)
   producer_node(flow::graph& graph, Runtime& runtime, std::string name, Body body)
-      : producer_node{graph, runtime, std::move(name), BlockLayout::of_struct<Out>(),
+      : producer_node{graph, runtime, std::move(name), BlockLayout::of_struct<Result>(),
                       factory(std::move(body))} {}
 
   /// A node whose output is a set of arrays of fixed shapes.
@@ -96,10 +108,14 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
     }
     void run(const void* input, void* output, Context& context) override {
       const In& in = *static_cast<const In*>(input);
-      Out& out = *static_cast<Out*>(output);
-      if constexpr (std::is_invocable_v<UserBody&, const In&, Out&, Context&>) {
+      Result& out = *static_cast<Result*>(output);
+      if constexpr (std::is_void_v<Out> && std::is_invocable_v<UserBody&, const In&, Context&>) {
+        body_(in, context);
+      } else if constexpr (std::is_void_v<Out>) {
+        body_(in);
+      } else if constexpr (std::is_invocable_v<UserBody&, const In&, Result&, Context&>) {
         body_(in, out, context);
-      } else if constexpr (std::is_invocable_v<UserBody&, const In&, Out&>) {
+      } else if constexpr (std::is_invocable_v<UserBody&, const In&, Result&>) {
         body_(in, out);
       } else if constexpr (std::is_invocable_r_v<Out, UserBody&, const In&, Context&>) {
         out = body_(in, context);
@@ -117,8 +133,8 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
   template <class UserBody>
   static Factory factory(UserBody body) {
     static_assert(
-        !kArraysOut || std::is_invocable_v<UserBody&, const In&, Out&, Context&> ||
-            std::is_invocable_v<UserBody&, const In&, Out&>,
+        !kArraysOut || std::is_invocable_v<UserBody&, const In&, Result&, Context&> ||
+            std::is_invocable_v<UserBody&, const In&, Result&>,
         "a producer of Arrays fills them: (const In&, Arrays& out) or (const In&, Arrays& out, Context&)");
     return [prototype = std::make_shared<const UserBody>(std::move(body))] {
       return std::make_unique<BodyOf<UserBody>>(*prototype);
@@ -158,12 +174,24 @@ class producer_node : public flow::composite_node<std::tuple<Item<In>>, std::tup
     index_ = core_->add_node(std::move(node));
   }
 
-  void emit(Handle item) noexcept override { output_.emit(Item<Out>{std::move(item)}); }
+  void emit(Handle item) noexcept override {
+    if (!output_.is_connected() && item->failure) tell(*item->failure);
+    output_.emit(Item<Result>{std::move(item)});
+  }
+
+  // Nobody else will.
+  void tell(const Failure& failure) noexcept {
+    constexpr std::uint64_t kTold = 10;
+    const std::uint64_t before = untold_.fetch_add(1, std::memory_order_relaxed);
+    if (before < kTold) log_warning(ProducerError{failure}.what());
+    if (before == kTold) log_warning("node '" + failure.node + "': further errors are not told");
+  }
 
   flow::graph& graph_;
   const std::shared_ptr<Core> core_;
   Input input_;
-  OutputPort<Out> output_;
+  OutputPort<Result> output_;
+  std::atomic<std::uint64_t> untold_{0};  // errors that came out where no edge leads on
   std::unique_ptr<ExtraThreads> extra_;
   std::unique_ptr<oneapi::tbb::task_arena> arena_;
   std::uint32_t index_ = 0;

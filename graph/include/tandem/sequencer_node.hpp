@@ -1,6 +1,9 @@
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <tuple>
@@ -19,6 +22,9 @@ namespace tandem {
 /// Restores the commander's order, when `deterministic` is on; passes straight through when it is off.
 ///
 /// Gaps      none can stop it: a message that the graph is done with before it came here is passed over.
+/// Branches  with `branches` = 2, edges of two branches lead here, and the items of message n follow those of n - 1, in the
+///           order in which the nodes that made them were made. Each branch must bring one item for each message:
+///           on a branch, filter with Context::skip(), and do not drop items.
 /// Memory    bounded by the items in flight.
 /// Sources   items of several commanders are each put in their own commander's order.
 /// Lifetime  the destructor stops the runtime.
@@ -27,8 +33,14 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
   using base_type = flow::composite_node<std::tuple<Item<T>>, std::tuple<Item<T>>>;
 
  public:
-  sequencer_node(flow::graph& graph, Runtime& runtime)
-      : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
+  explicit sequencer_node(flow::graph& graph, Runtime& runtime, std::size_t branches = 1)
+      : base_type{graph},
+        graph_{graph},
+        core_{runtime.core()},
+        input_{graph, *this},
+        output_{graph},
+        branches_{branches} {
+    if (branches == 0) throw Error("a sequencer_node has at least one branch");
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
                                   typename base_type::output_ports_type{output_});
     if (core_->config().deterministic) {
@@ -64,8 +76,23 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
     const std::uint64_t sequence = lease.sequence;
     std::unique_lock lock{mutex_};
     if (closed_) return;
-    order_of(lease.source).put(sequence, std::move(item));
+    if (branches_ > 1) {
+      gather(lease.source, sequence, std::move(item));
+    } else {
+      order_of(lease.source).put(sequence, std::move(item));
+    }
     let_out(lock);
+  }
+
+  void gather(std::uint32_t source, std::uint64_t sequence, Item<T> item) {
+    const auto place = gathered_.try_emplace({source, sequence}).first;
+    std::vector<Item<T>>& items = place->second;
+    items.push_back(std::move(item));
+    if (items.size() < branches_) return;
+    std::sort(items.begin(), items.end(),
+              [](const Item<T>& a, const Item<T>& b) { return a.handle()->node < b.handle()->node; });
+    for (Item<T>& one : items) order_of(source).put(sequence, std::move(one));
+    gathered_.erase(place);
   }
 
   void message_left(std::uint32_t source, std::uint64_t sequence) noexcept override {
@@ -105,19 +132,23 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
 
   void close() noexcept override {
     std::vector<std::unique_ptr<Reorder<Item<T>>>> dropped;
+    decltype(gathered_) gathered;
     const std::lock_guard lock{mutex_};
     closed_ = true;
     dropped.swap(orders_);
+    gathered.swap(gathered_);
   }
 
   flow::graph& graph_;
   const std::shared_ptr<Core> core_;
   Input input_;
   OutputPort<T> output_;
+  const std::size_t branches_;
   std::uint64_t bit_ = 0;  // ours in Lease::sequencers; 0: pass straight through
 
   std::mutex mutex_;  // guards all below; no handle is dropped and nothing emitted under it
   std::vector<std::unique_ptr<Reorder<Item<T>>>> orders_;  // by source
+  std::map<std::pair<std::uint32_t, std::uint64_t>, std::vector<Item<T>>> gathered_;  // by source and number
   std::vector<Item<T>> due_;
   bool emitting_ = false;
   bool closed_ = false;

@@ -30,7 +30,9 @@ namespace tandem {
 ///
 /// Items     are the workers' own memory; nothing is copied. Each holds a credit until its last handle is
 ///           gone, so a consumer that keeps in_flight items gets no further one.
-/// End       when every commander has ended and the graph is done with every message; or after stop().
+/// End       when every commander has ended and the graph is done with every message; or after stop(). Before that,
+///           nothing also comes at the end of each round of a commander with begin_epoch(): a range-for takes one
+///           round, and the next one goes on. Rounds are for one commander and one consumer.
 /// Errors    at the place of an item that carries an error, `on_error` of the node in which the error arose
 ///           decides: "throw": it is thrown as ProducerError; "skip": it is passed over, with a line in the log
 ///           for the first few, and once `max_errors` of a node are passed over, each further one is thrown as
@@ -53,7 +55,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   ~stream_node() { leave_run(*core_, *this, graph_); }
 
-  /// The next item; nothing at the end. Starts the runtime at the first call. Waits.
+  /// The next item; nothing at the end, and once at the end of each round. Starts the runtime at the first call. Waits.
   /// Errors    throws ProducerError or TooManyErrors in an item's place; Error when every item in flight has been in the
   ///           consumer's hands for `hold_timeout` without one being given back, or when the graph was
   ///           cancelled, as oneTBB does when the body of a node that is not Tandem's throws; what
@@ -71,6 +73,12 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   /// How many items this stream has skipped, over all nodes (on_error = "skip").
   [[nodiscard]] std::uint64_t skipped() const noexcept { return errors_.skipped(); }
+
+  /// How many rounds of the commander have ended here. See commander_node.
+  [[nodiscard]] std::uint64_t epoch() const {
+    const std::lock_guard lock{taking_mutex_};
+    return epoch_;
+  }
 
   /// True when no item will come any more, and no error either. False while an item is there that will be
   /// skipped: only the call that skips it looks at it, and returns nothing then.
@@ -151,10 +159,13 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::optional<Item<T>> wait_next(std::optional<std::chrono::nanoseconds> timeout) {
     core_->start();
     const Clock::time_point end = end_of(timeout);
-    std::optional<Item<T>> item = take_one(end);
-    if (!item && timeout && timeout->count() <= 0) check_graph();
-    if (!item && (!timeout || timeout->count() > 0)) item = wait_one(end, !timeout);
-    return item;
+    Taken taken = take_one(end);
+    if (taken.item || taken.round_over) return std::move(taken.item);
+    if (timeout && timeout->count() <= 0) {
+      check_graph();
+      return std::nullopt;
+    }
+    return wait_one(end, !timeout);
   }
 
   static Clock::time_point end_of(std::optional<std::chrono::nanoseconds> timeout) {
@@ -166,7 +177,11 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   // The next item that is for the consumer, if one is there; passes over what is to be skipped: all that was
   // there before, and until `end` also what comes meanwhile.
-  std::optional<Item<T>> take_one(Clock::time_point end) {
+  struct Taken {
+    std::optional<Item<T>> item{};
+    bool round_over = false;  // the consumer is to hear of it, with no item
+  };
+  Taken take_one(Clock::time_point end) {
     std::optional<std::size_t> there;
     for (;;) {
       std::optional<Item<T>>
@@ -175,13 +190,19 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       {
         const std::lock_guard taking{taking_mutex_};
         item = take_first();
-        if (!item || item->ok()) return item;
-        ruling = errors_.rule(*item->error());  // under the lock: in the order of delivery
+        if (!item) return {};
+        if (round_is_over(item)) return {std::nullopt, true};
+        if (item->ok()) return {std::move(item)};
+        if (item->skipped()) {
+          ruling.skip = true;
+        } else {
+          ruling = errors_.rule(*item->error());  // under the lock: in the order of delivery
+        }
         if (ruling.skip && !there) there = count_waiting();
       }
       if (!ruling.warning.empty()) log_warning(ruling.warning);
-      if (!ruling.skip) return item;
-      if (*there == 0 && Clock::now() >= end) return std::nullopt;
+      if (!ruling.skip) return {std::move(item)};
+      if (*there == 0 && Clock::now() >= end) return {};
       if (*there > 0) --*there;
     }
   }
@@ -201,6 +222,23 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     return std::move(taken_[next_taken_++]);
   }
 
+  // Told by the round's mark, or by the next round's first item, if a plain node dropped the mark: then that item
+  // goes back to where it was.
+  bool round_is_over(std::optional<Item<T>>& item) {  // under taking_mutex_
+    if (item->epoch() > epoch_) {
+      taken_[--next_taken_] = std::move(*item);
+      ++epoch_;
+      return true;
+    }
+    if (item->epoch() < epoch_ && !item->ends_epoch()) {
+      throw Error("stream: an item of round " + std::to_string(item->epoch()) +
+                  " came after the round's end; put a sequencer_node before the stream");
+    }
+    if (!item->ends_epoch() || item->epoch() < epoch_) return false;
+    ++epoch_;
+    return true;
+  }
+
   std::size_t count_waiting() const {  // under taking_mutex_
     const std::lock_guard lock{mutex_};
     return taken_.size() - next_taken_ + queue_.size();
@@ -210,7 +248,8 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     HoldWatch watch{*core_};
     for (;;) {
       linger();
-      if (std::optional<Item<T>> item = take_one(end)) return item;
+      Taken taken = take_one(end);
+      if (taken.item || taken.round_over) return std::move(taken.item);
       const bool stuck = for_ever && watch.expired();  // without our lock: it looks into crews
       // Woken by take(), by the end of a source, and by close(). A graph that is cancelled and the hold
       // time-out have nobody to wake us: we look now and then.
@@ -286,6 +325,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   ErrorPolicy errors_{core_->config()};  // ruled by who holds taking_mutex_
   std::vector<Item<T>> taken_;           // from next_taken_ on
   std::size_t next_taken_ = 0;
+  std::uint64_t epoch_ = 0;  // rounds that have ended
 
   mutable std::mutex mutex_;  // guards what arrives
   std::condition_variable arrived_;

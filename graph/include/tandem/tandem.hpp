@@ -9,6 +9,7 @@
 #include <tandem/error.hpp>
 #include <tandem/feeder_node.hpp>
 #include <tandem/item.hpp>
+#include <tandem/parameter.hpp>
 #include <tandem/producer_node.hpp>
 #include <tandem/runtime.hpp>
 #include <tandem/sequencer_node.hpp>

@@ -6,6 +6,7 @@
 #include <Eigen/Core>
 #include <unsupported/Eigen/CXX11/Tensor>
 
+#include <algorithm>
 #include <array>
 #include <concepts>
 #include <cstddef>
@@ -49,6 +50,13 @@ class Shape {
     return product;
   }
 
+  /// The same with another first extent. For a rank of at least 1.
+  [[nodiscard]] constexpr Shape with_first(std::size_t extent) const noexcept {
+    Shape changed = *this;
+    changed.extents_[0] = extent;
+    return changed;
+  }
+
   constexpr bool operator==(const Shape&) const noexcept = default;
 
  private:
@@ -75,6 +83,15 @@ struct ArraySpec {
   Shape shape;
   std::size_t item_bytes = 1;
   std::vector<Field> fields;  ///< of a record; else empty
+  /// The first extent is the most that there can be: the producer says for each item how much there is, see
+  /// Arrays::set_extent(). Memory is set aside for all of it.
+  bool partial = false;
+
+  /// The same array, with a first extent that may be smaller in each item: array<float>("points", {10000, 3}).up_to().
+  [[nodiscard]] ArraySpec up_to() && {
+    partial = true;
+    return std::move(*this);
+  }
 
   /// The bytes of the whole array; an extent of zero makes it 0.
   /// Errors  throws tandem::Error, with the array's name, when they do not fit a ptrdiff_t.
@@ -93,7 +110,8 @@ template <Element T>
   return {std::move(name), dtype_of<T>, shape, sizeof(T), fields_of<T>()};
 }
 
-/// Where several arrays lie in one block: each at a 64-byte boundary.
+/// Where several arrays lie in one block: each at a 64-byte boundary. When one of them is partial, the block begins with
+/// the first extent of each, as a std::uint64_t.
 /// Threads  constant once made; shared freely.
 class ArraysLayout {
  public:
@@ -106,6 +124,8 @@ class ArraysLayout {
   [[nodiscard]] const std::vector<ArraySpec>& specs() const noexcept { return specs_; }
   /// Bytes from the block's beginning to array i.
   [[nodiscard]] std::size_t offset(std::size_t i) const noexcept { return offsets_[i]; }
+  /// Whether the block begins with extents.
+  [[nodiscard]] bool has_extents() const noexcept { return has_extents_; }
   /// Bytes of a block: a multiple of 64; 0 when no array has an element.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
   /// The index of the array with this name.
@@ -120,6 +140,7 @@ class ArraysLayout {
   std::vector<ArraySpec> specs_;
   std::vector<std::size_t> offsets_;
   std::size_t bytes_ = 0;
+  bool has_extents_ = false;
 };
 
 namespace detail {
@@ -148,10 +169,25 @@ class Arrays {
   Arrays() noexcept = default;
 
   /// The arrays of a block. base is aligned to 64 bytes, and may be null only when layout.bytes() is 0.
-  Arrays(const ArraysLayout& layout, std::byte* base) : layout_{&layout}, base_{base} {
+  /// extents: where the first extents are read that are not as declared, one for each array; null: at the block's
+  /// beginning, if there are any.
+  Arrays(const ArraysLayout& layout, std::byte* base, std::uint64_t* extents = nullptr)
+      : layout_{&layout}, base_{base}, extents_{extents} {
+    if (extents == nullptr && layout.has_extents()) extents_ = reinterpret_cast<std::uint64_t*>(base);
     TANDEM_CHECK(reinterpret_cast<std::uintptr_t>(base) % ArraysLayout::kAlignment, ==, std::uintptr_t{0},
                  "a block of arrays begins at a multiple of 64 bytes");
   }
+
+  /// How much of a partial array there is, along its first dimension; all of it unless this is called. What was
+  /// written beyond is not part of the item. Views that were taken before keep their extents.
+  /// Errors    throws tandem::Error when the array is not partial, or has not so much room.
+  void set_extent(std::string_view name, std::size_t extent);
+  /// The array's shape in this item: as declared, but for the first extent of a partial array.
+  [[nodiscard]] Shape shape(std::string_view name) const { return shape_of(index(name)); }
+  /// For the runtime: all arrays are whole.
+  void make_whole() noexcept;
+  /// For the runtime: the extents as they stand in a block, none larger than declared. Empty when none is partial.
+  static void copy_extents(const ArraysLayout& layout, const std::byte* block, std::vector<std::uint64_t>& extents);
 
   /// All elements of an array of any rank, in C order.
   template <Element T>
@@ -209,7 +245,7 @@ class Arrays {
     return base_ + layout_->offset(index(name));
   }
 
-  /// What the array of this name is.
+  /// What the array of this name is, as declared.
   [[nodiscard]] const ArraySpec& spec(std::string_view name) const { return layout_->specs()[index(name)]; }
   /// How many arrays there are.
   [[nodiscard]] std::size_t size() const noexcept { return layout_ == nullptr ? 0 : layout_->specs().size(); }
@@ -224,7 +260,7 @@ class Arrays {
  private:
   struct Place {
     std::byte* data;
-    const Shape& shape;
+    Shape shape;
 
     template <class T>
     [[nodiscard]] T* as() const {
@@ -248,7 +284,14 @@ class Arrays {
     if constexpr (Record<T>) same = same && found.item_bytes == sizeof(T) && found.fields == fields_of<T>();
     if (!same) [[unlikely]]
       detail::refuse_type(found, array<T>(std::string{}, Shape{}), rank);
-    return {base_ + layout_->offset(i), found.shape};
+    return {base_ + layout_->offset(i), shape_of(i)};
+  }
+
+  // Whoever wrote the extents, none is taken that is larger than declared.
+  [[nodiscard]] Shape shape_of(std::size_t i) const {
+    const ArraySpec& spec = layout_->specs()[i];
+    if (!spec.partial) return spec.shape;
+    return spec.shape.with_first(std::min<std::size_t>(extents_[i], spec.shape[0]));
   }
 
   template <class T>
@@ -279,6 +322,7 @@ class Arrays {
 
   const ArraysLayout* layout_ = nullptr;
   std::byte* base_ = nullptr;
+  std::uint64_t* extents_ = nullptr;  // by array; null when none is partial
 };
 
 }  // namespace tandem

@@ -69,7 +69,8 @@ struct ReplyToken {
   std::uint32_t text_bytes = 0;        // of the failure's text, in the text of the same place
   std::uint32_t stop = 0;              // 1: the body called Runtime::stop()
   std::uint32_t again = 0;             // 1, failed: for want of memory, which a fresh process may have
-  std::uint32_t spare[5] = {};
+  std::uint32_t skip = 0;              // 1, done: the message makes no item
+  std::uint32_t spare[4] = {};
 };
 static_assert(sizeof(ReplyToken) == kCacheLine);
 

@@ -72,6 +72,7 @@ class Context {
   void begin(std::uint64_t sequence, int attempt) {
     sequence_ = sequence;
     attempt_ = attempt;
+    skipped_ = false;
     random_ = Random{key_, sequence};
   }
 
@@ -98,6 +99,11 @@ class Context {
     return stop_flag_ != nullptr && stop_flag_->load(std::memory_order_relaxed) != 0;
   }
 
+  /// For a producer: this message makes no item. What the body writes is dropped; the message keeps its place in the
+  /// order, later producers do not see it, and streams pass it over without counting it as an error.
+  void skip() noexcept { skipped_ = true; }
+  [[nodiscard]] bool skipped() const noexcept { return skipped_; }
+
   /// The message's own stream of random numbers.
   [[nodiscard]] Random& random() noexcept { return random_; }
 
@@ -110,6 +116,7 @@ class Context {
   mutable int worker_;
   const std::function<int()>* ask_worker_ = nullptr;
   int attempt_ = 1;
+  bool skipped_ = false;
 };
 
 }  // namespace tandem

@@ -15,6 +15,7 @@
 #include <tandem/crew.hpp>
 #include <tandem/feed.hpp>
 #include <tandem/node.hpp>
+#include <tandem/parameter_cell.hpp>
 #include <tandem/pool.hpp>
 #include <tandem/process_crew.hpp>
 #include <tandem/pump.hpp>
@@ -71,6 +72,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   /// A source whose messages are made in blocks, by the program itself. Returns the node's index; its feed() is there
   /// once the run has begun.
   std::uint32_t add_feed(std::string name, BlockLayout layout);
+  void add_parameter(std::shared_ptr<ParameterCell> cell);
   /// Returns the sequencer's bit in Lease::sequencers.
   std::uint64_t add_sequencer(Member& member);
   void add_member(Member& member);
@@ -84,6 +86,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   /// (Subtasks that a body spawns in other threads are not known; stop() there waits for the body.)
   static const Core*& inside() noexcept;
 
+  /// Whether any sequencer restores an order.
+  bool orders() const noexcept { return sequencers_ != 0; }
   bool is_gathering() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::gathering; }
   bool is_open() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::open; }
   bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
@@ -156,6 +160,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::vector<SourceEntry> sources_;
   NodeTable nodes_;
   std::vector<NewNode> wanted_;  // by node
+  std::vector<std::shared_ptr<ParameterCell>> parameters_;
   std::uint64_t sequencers_ = 0;
   std::uint32_t in_flight_ = 0;
   std::uint32_t slots_ = 0;

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <typeinfo>
 #include <type_traits>
 #include <vector>
 
@@ -120,6 +121,9 @@ class TooManyErrors : public Error {
 
 /// Longest reason of a Failure, in bytes, on threads as in processes.
 inline constexpr std::size_t kReasonBytes = 512;
+
+/// A type's name as it is written in C++.
+[[nodiscard]] std::string type_name(const std::type_info& type);
 
 /// One line of at most kReasonBytes: control characters become spaces, what is too long ends in "...".
 [[nodiscard]] std::string one_line(std::string text);

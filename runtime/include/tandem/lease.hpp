@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include <tandem/array.hpp>
 #include <tandem/error.hpp>
@@ -64,11 +66,19 @@ struct alignas(64) Lease {
   std::uint32_t source = 0;          // which source of the runtime made the message
   int worker = -1;                   // who made the item
   int attempt = 1;                   // how often its message had to be given out
+  bool skipped = false;              // it holds no value, because its body said so
   bool alone = false;                // its worker is given no other message meanwhile
   void* payload = nullptr;           // a T in the message store or in a block, or &arrays
   Arrays arrays;                     // used when the item is a set of arrays
+  std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
   std::uint32_t node = 0;            // the node that made it
   std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
+
+  // Of a root.
+  const std::type_info* type = nullptr;  // of the message at payload
+  std::uint64_t epoch = 0;               // which round of its commander the message belongs to
+  std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
+  bool ends_epoch = false;               // no message, but the mark of a round's end; skipped, so that nobody works on it
 
   // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
   std::atomic<std::uint64_t> sequencers{0};

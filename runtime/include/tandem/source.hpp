@@ -70,6 +70,8 @@ class Source final : public LeaseOwner {
   [[nodiscard]] Lease* wait_loan(const std::function<bool()>& hopeless = nullptr,
                                  std::chrono::steady_clock::time_point until = kNever);
   void number(Lease& lease) noexcept;
+  /// Returns once the graph is done with all messages so far, or the source was stopped, or hopeless().
+  void wait_empty(const std::function<bool()>& hopeless);
   /// After finish(): returns once the graph is done with all messages, or the source was stopped, or hopeless().
   void wait_drained(const std::function<bool()>& hopeless);
   [[nodiscard]] Lease* try_acquire() noexcept;
