@@ -249,17 +249,28 @@ class StoppedWorker : public TandemTest {};
 TEST_F(StoppedWorker, DoesNotHoldUpTheOthersAndGoesOn) {
   constexpr std::uint64_t kAll = 3000;
   constexpr std::uint64_t kInFlight = 64;
+  struct TellsItsStart : CheckedAfterWork {
+    Gate* started;
+    void start() const { started->open(); }
+  };
+  Shared<Gate> started;
   Line<Checked> line{placed({"process", 2}, {"work"}, {{"deterministic", "false"}, {"in_flight", "64"}}),
-                     CountTo{kAll}, CheckedAfterWork{1000}};
+                     CountTo{kAll}, TellsItsStart{{1000}, started.get()}};
   std::set<std::uint64_t> seen;
+  std::set<int> workers;
   const auto take = [&](std::size_t until) {
     while (seen.size() < until) {
       const auto item = line.stream.next_for(10s);
       if (!item) return;
+      workers.insert(item->worker());
       ASSERT_TRUE(is_checked(**item, item->sequence()));
       ASSERT_TRUE(seen.insert(item->sequence()).second) << "twice: " << item->sequence();
     }
   };
+  take(1);
+  ASSERT_TRUE(started->wait(2));  // a worker that is alone gets all the messages that there are
+  while (workers.size() < 2 && seen.size() < kAll / 2) take(seen.size() + 1);
+  ASSERT_EQ(workers.size(), 2U);
   take(500);
   const pid_t stopped = line.runtime.worker_pids().at(0);
   kill(stopped, SIGSTOP);

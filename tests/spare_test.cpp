@@ -106,10 +106,15 @@ TEST_F(Spare, IsNotMadeWhenNoneIsWanted) {
   std::uint64_t next = 0;
   for (const auto& item : line.stream) {
     ASSERT_EQ(item->value, next++);
-    if (next == 500) kill(line.runtime.worker_pids().at(0), SIGKILL);
+    if (next == 500) {
+      ASSERT_TRUE(starts->gate.wait(2));
+      kill(line.runtime.worker_pids().at(0), SIGKILL);
+    }
     ASSERT_TRUE(line.runtime.spare_pids().empty());
   }
   EXPECT_EQ(next, 2000U);
+  EXPECT_TRUE(starts->gate.wait(3));
+  line.runtime.stop();
   EXPECT_EQ(starts->count, 3);
 }
 

@@ -89,6 +89,19 @@ struct Line {
   }
 };
 
+}  // namespace tandem::test
+
+// Compiled once, in line.cpp: most of what a test costs to compile is oneTBB's nodes around these.
+extern template class tandem::commander_node<tandem::test::Number>;
+extern template class tandem::producer_node<tandem::test::Number, tandem::test::Number>;
+extern template class tandem::producer_node<tandem::test::Number, tandem::Arrays>;
+extern template class tandem::sequencer_node<tandem::test::Number>;
+extern template class tandem::sequencer_node<tandem::Arrays>;
+extern template class tandem::stream_node<tandem::test::Number>;
+extern template class tandem::stream_node<tandem::Arrays>;
+
+namespace tandem::test {
+
 /// Keeps a processor busy for about so many steps of arithmetic; the compiler cannot drop it.
 inline std::uint64_t busy(std::uint64_t steps) {
   std::uint64_t state = steps + 1;
