@@ -35,12 +35,13 @@ TEST_P(Sink, EndsABranchAndTheEndOfDataDrainsEverything) {
   Runtime runtime{placed(GetParam(), {"load", "process"}, {{"in_flight", "4"}})};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kItems}};
-  producer_node<Number, Arrays> load{graph, runtime, "load", {array<std::uint64_t>("values", {1000})},
-                                     [](const Number& in, Arrays& out) {
-                                       for (std::uint64_t& value : out.span<std::uint64_t>("values")) value = in.value;
-                                     }};
+  producer_node<Number, Arrays> load{
+      graph, runtime, "load", {array<std::uint64_t>("values", {1000})}, [](const Number& in, Arrays& out) {
+        for (std::uint64_t& value : out.span<std::uint64_t>("values")) value = in.value;
+      }};
   producer_node<Arrays, void> process{graph, runtime, "process", [sum = sum.get()](const Arrays& in) {
-                                        for (const std::uint64_t value : in.span<std::uint64_t>("values")) *sum += value;
+                                        for (const std::uint64_t value : in.span<std::uint64_t>("values"))
+                                          *sum += value;
                                       }};
   flow::make_edge(numbers, load);
   flow::make_edge(load, process);
@@ -79,7 +80,8 @@ TEST_P(Sink, TellsItsErrorsInTheLogWhenNobodyElseDoes) {
   graph.wait_for_all();
   const std::vector<std::string> log = log_lines();
   const auto told = [&log](const std::string& part) {
-    return std::count_if(log.begin(), log.end(), [&](const std::string& line) { return line.find(part) != line.npos; });
+    return std::count_if(log.begin(), log.end(),
+                         [&](const std::string& line) { return line.find(part) != line.npos; });
   };
   EXPECT_EQ(told("cannot add odd numbers"), 10);
   EXPECT_EQ(told("further errors are not told"), 1);
@@ -138,7 +140,8 @@ TEST_P(Skip, LeavesTheOthersInOrderAndStopsNobody) {
 }
 
 TEST_P(Skip, OfAllMessagesIsAnEmptyStream) {
-  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "2"}}), CountTo{100}, [](const Number& in, Context& context) {
+  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "2"}}), CountTo{100},
+                    [](const Number& in, Context& context) {
                       context.skip();
                       return in;
                     }};

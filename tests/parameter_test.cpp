@@ -59,7 +59,8 @@ TEST_P(Parameters, AreNeverSeenInPart) {
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{200}};
   producer_node<Number, Number> work{graph, runtime, "work", [wide](const Number&) {
                                        std::uint64_t broken = 0;
-                                       for (int look = 0; look < 1000; ++look) broken += wide.get().is_whole() ? 0 : 1;
+                                       for (int look = 0; look < 1000; ++look)
+                                         broken += wide.get().is_whole() ? 0 : 1;
                                        return Number{broken};
                                      }};
   stream_node<Number> stream{graph, runtime};
@@ -95,7 +96,9 @@ TEST_F(ParameterLife, KeepsItsValueBeyondTheRuntime) {
 TEST_F(ParameterLife, BeginsBeforeTheRun) {
   Runtime runtime{config_of({})};
   runtime.start();
-  EXPECT_NE(thrown_text<Error>([&] { const Parameter<int> late{runtime, 1}; }).find("has started already"),
+  EXPECT_NE(thrown_text<Error>([&] {
+              const Parameter<int> late{runtime, 1};
+            }).find("has started already"),
             std::string::npos);
 }
 

@@ -61,9 +61,10 @@ TEST_P(Partial, AreReadByALaterProducerAsTheyAre) {
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{200}};
   producer_node<Number, Arrays> fill{graph, runtime, "fill", points(), Fills{}};
-  producer_node<Arrays, Number> sum{graph, runtime, "sum", [](const Arrays& in) {
-                                      return Number{static_cast<std::uint64_t>(in.tensor<double, 2>("points").size())};
-                                    }};
+  producer_node<Arrays, Number> sum{
+      graph, runtime, "sum", [](const Arrays& in) {
+        return Number{static_cast<std::uint64_t>(in.tensor<double, 2>("points").size())};
+      }};
   sequencer_node<Number> order{graph, runtime};
   stream_node<Number> stream{graph, runtime};
   flow::make_edge(numbers, fill);
@@ -76,18 +77,17 @@ TEST_P(Partial, AreReadByALaterProducerAsTheyAre) {
 }
 
 TEST_P(Partial, CannotBeLargerThanDeclared) {
-  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{1}, points(), [](const Number&, Arrays& out) {
-                      out.set_extent("labels", kMost + 1);
-                    }};
-  EXPECT_THAT(thrown_text<ProducerError>([&] { line.stream.next(); }),
-              HasSubstr("array 'labels' was declared for 50 at most along its first dimension, and is to have 51"));
+  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{1}, points(),
+                    [](const Number&, Arrays& out) { out.set_extent("labels", kMost + 1); }};
+  EXPECT_THAT(
+      thrown_text<ProducerError>([&] { line.stream.next(); }),
+      HasSubstr("array 'labels' was declared for 50 at most along its first dimension, and is to have 51"));
 }
 
 // A body that writes over its block, extents and all, gets an item that is wrong and no view that leaves the block.
 TEST_P(Partial, WithNonsenseForAnExtentStayInTheirBlock) {
-  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{1}, points(), [](const Number&, Arrays& out) {
-                      std::memset(out.base(), 0xFF, out.layout()->bytes());
-                    }};
+  Line<Arrays> line{placed(GetParam(), {"work"}), CountTo{1}, points(),
+                    [](const Number&, Arrays& out) { std::memset(out.base(), 0xFF, out.layout()->bytes()); }};
   const auto item = line.stream.next();
   EXPECT_EQ((*item)->shape("points"), (Shape{kMost, kWidth}));
   EXPECT_EQ((*item)->span<std::int32_t>("labels").size(), kMost);
@@ -97,9 +97,8 @@ TEST_P(Partial, OfAFeederAreAsTheLoopSaid) {
   Runtime runtime{placed(GetParam(), {"sum"})};
   flow::graph graph;
   feeder_node<Arrays> steps{graph, runtime, "steps", points()};
-  producer_node<Arrays, Number> sum{graph, runtime, "sum", [](const Arrays& in) {
-                                      return Number{in.span<double>("points").size()};
-                                    }};
+  producer_node<Arrays, Number> sum{graph, runtime, "sum",
+                                    [](const Arrays& in) { return Number{in.span<double>("points").size()}; }};
   stream_node<Number> stream{graph, runtime};
   flow::make_edge(steps, sum);
   flow::make_edge(sum, stream);
@@ -120,9 +119,11 @@ TEST_F(PartialSpecs, NeedADimension) {
 }
 
 TEST_F(PartialSpecs, OthersCannotBeFilledInPart) {
-  Line<Arrays> line{config_of({}), CountTo{1}, points(), [](const Number&, Arrays& out) { out.set_extent("number", 0); }};
-  EXPECT_THAT(thrown_text<ProducerError>([&] { line.stream.next(); }),
-              HasSubstr("array 'number' always has its declared shape (); declare it with up_to() to fill less"));
+  Line<Arrays> line{config_of({}), CountTo{1}, points(),
+                    [](const Number&, Arrays& out) { out.set_extent("number", 0); }};
+  EXPECT_THAT(
+      thrown_text<ProducerError>([&] { line.stream.next(); }),
+      HasSubstr("array 'number' always has its declared shape (); declare it with up_to() to fill less"));
 }
 
 }  // namespace

@@ -70,7 +70,8 @@ void check_spec(const ArraySpec& spec, std::size_t i) {
   }
   check_fields(spec);
   if (spec.partial && spec.shape.rank() == 0) {
-    throw Error{fmt::format("array '{}' has no dimension, so none that could be smaller; do without up_to()", spec.name)};
+    throw Error{fmt::format("array '{}' has no dimension, so none that could be smaller; do without up_to()",
+                            spec.name)};
   }
 }
 
@@ -147,13 +148,14 @@ void Arrays::set_extent(std::string_view name, std::size_t extent) {
   const std::size_t i = index(name);
   const ArraySpec& spec = layout_->specs()[i];
   if (!spec.partial) {
-    throw Error{fmt::format("array '{}' always has its declared shape {}; declare it with up_to() to fill less", name,
-                            to_string(spec.shape))};
+    throw Error{fmt::format("array '{}' always has its declared shape {}; declare it with up_to() to fill less",
+                            name, to_string(spec.shape))};
   }
   if (extent > spec.shape[0]) {
-    throw Error{fmt::format("array '{}' was declared for {} at most along its first dimension, and is to have {}; "
-                            "declare more",
-                            name, spec.shape[0], extent)};
+    throw Error{
+        fmt::format("array '{}' was declared for {} at most along its first dimension, and is to have {}; "
+                    "declare more",
+                    name, spec.shape[0], extent)};
   }
   extents_[i] = extent;
 }
@@ -166,7 +168,8 @@ void Arrays::make_whole() noexcept {
   }
 }
 
-void Arrays::copy_extents(const ArraysLayout& layout, const std::byte* block, std::vector<std::uint64_t>& extents) {
+void Arrays::copy_extents(const ArraysLayout& layout, const std::byte* block,
+                          std::vector<std::uint64_t>& extents) {
   if (!layout.has_extents()) return;
   extents.resize(layout.specs().size());
   std::memcpy(extents.data(), block, extents.size() * sizeof extents[0]);

@@ -2,7 +2,6 @@
 
 #include <cxxabi.h>
 
-
 #include <exception>
 #include <typeinfo>
 

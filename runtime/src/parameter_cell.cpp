@@ -51,7 +51,8 @@ void ParameterCell::write(std::span<const std::byte> value) noexcept {
   Word* const place = words(version);
   for (std::size_t index = 0; index < words_; ++index) {
     Word word = 0;
-    std::memcpy(&word, value.data() + index * sizeof(Word), std::min(sizeof(Word), bytes_ - index * sizeof(Word)));
+    std::memcpy(&word, value.data() + index * sizeof(Word),
+                std::min(sizeof(Word), bytes_ - index * sizeof(Word)));
     std::atomic_ref{place[index]}.store(word, std::memory_order_relaxed);
   }
   head().published.store(version, std::memory_order_release);  // after its words
@@ -68,7 +69,8 @@ void ParameterCell::get(std::span<std::byte> value) const {
     Word* const place = words(version);
     for (std::size_t index = 0; index < words_; ++index) {
       const Word word = std::atomic_ref{place[index]}.load(std::memory_order_relaxed);
-      std::memcpy(value.data() + index * sizeof(Word), &word, std::min(sizeof(Word), bytes_ - index * sizeof(Word)));
+      std::memcpy(value.data() + index * sizeof(Word), &word,
+                  std::min(sizeof(Word), bytes_ - index * sizeof(Word)));
     }
     std::atomic_thread_fence(std::memory_order_acquire);  // ANNOUNCE
     if (head().announced.load(std::memory_order_relaxed) < version + 2) return;

@@ -289,7 +289,8 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (!maker.output_is_arrays()) return made;
   // Once, as in the host: the input's maker may go on writing there.
   Arrays::copy_extents(*maker.layout.arrays, made, input_extents_);
-  arrays = Arrays{*maker.layout.arrays, made, maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr};
+  arrays =
+      Arrays{*maker.layout.arrays, made, maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr};
   return &arrays;
 }
 

@@ -121,8 +121,9 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
         return body();
       }
     }
-    static constexpr bool kEpochs = requires(Body & one, Context & context) { one.begin_epoch(std::uint64_t{0}, context); };
-    static constexpr bool kPlainEpochs = requires(Body & one) { one.begin_epoch(std::uint64_t{0}); };
+    static constexpr bool kEpochs =
+        requires(Body& one, Context& context) { one.begin_epoch(std::uint64_t{0}, context); };
+    static constexpr bool kPlainEpochs = requires(Body& one) { one.begin_epoch(std::uint64_t{0}); };
     bool has_epochs() const noexcept override { return kEpochs || kPlainEpochs; }
     bool begin_epoch([[maybe_unused]] std::uint64_t epoch, [[maybe_unused]] Context& context) override {
       if constexpr (kEpochs) {
@@ -170,9 +171,9 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       more = attempt("begin_epoch: ", [&] { return body_->begin_epoch(epoch_, context); });
       epoch_begin_ = source_->emitted();
       // Each message goes out before the next call of the body, which may wait for as long as it likes.
-      Next next = more ? Next::another : Next::none;
-      while (next == Next::another && !cancelled()) next = emit_next(source_->wait_acquire(cancelled), context);
-      more = next == Next::round_over && body_->has_epochs() && end_epoch(cancelled);
+      Next then = more ? Next::another : Next::none;
+      while (then == Next::another && !cancelled()) then = emit_next(source_->wait_acquire(cancelled), context);
+      more = then == Next::round_over && body_->has_epochs() && end_epoch(cancelled);
     }
     source_->finish();
     source_->wait_drained(cancelled);

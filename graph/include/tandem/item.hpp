@@ -56,11 +56,12 @@ class Item {
   ///           holds nothing, or comes from a feeder, or the commander failed.
   template <class M>
   const M& message() const {
-    if (!handle_ || handle_->root->payload == nullptr) throw Error("this Item was not made from a commander's message");
+    if (!handle_ || handle_->root->payload == nullptr)
+      throw Error("this Item was not made from a commander's message");
     const Lease& root = *handle_->root;
     if (*root.type != typeid(M)) {
-      throw TypeError("the commander's messages are " + type_name(*root.type) + ", and message() was asked for " +
-                      type_name(typeid(M)));
+      throw TypeError("the commander's messages are " + type_name(*root.type) +
+                      ", and message() was asked for " + type_name(typeid(M)));
     }
     return *static_cast<const M*>(root.payload);
   }

@@ -147,7 +147,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
   std::uint64_t bit_ = 0;  // ours in Lease::sequencers; 0: pass straight through
 
   std::mutex mutex_;  // guards all below; no handle is dropped and nothing emitted under it
-  std::vector<std::unique_ptr<Reorder<Item<T>>>> orders_;  // by source
+  std::vector<std::unique_ptr<Reorder<Item<T>>>> orders_;                             // by source
   std::map<std::pair<std::uint32_t, std::uint64_t>, std::vector<Item<T>>> gathered_;  // by source and number
   std::vector<Item<T>> due_;
   bool emitting_ = false;

@@ -187,7 +187,8 @@ class Arrays {
   /// For the runtime: all arrays are whole.
   void make_whole() noexcept;
   /// For the runtime: the extents as they stand in a block, none larger than declared. Empty when none is partial.
-  static void copy_extents(const ArraysLayout& layout, const std::byte* block, std::vector<std::uint64_t>& extents);
+  static void copy_extents(const ArraysLayout& layout, const std::byte* block,
+                           std::vector<std::uint64_t>& extents);
 
   /// All elements of an array of any rank, in C order.
   template <Element T>

@@ -60,25 +60,25 @@ struct alignas(64) Lease {
   std::uint32_t index = 0;    // place in the owner's table
 
   // Constant from the first handle to the last.
-  std::uint32_t generation = 0;      // counts the lends of this lease: tells a late reply from a true one
-  Lease* root = nullptr;             // the message's lease; the lease itself in a root
-  std::uint64_t sequence = 0;        // the message's place in its source's order
-  std::uint32_t source = 0;          // which source of the runtime made the message
-  int worker = -1;                   // who made the item
-  int attempt = 1;                   // how often its message had to be given out
-  bool skipped = false;              // it holds no value, because its body said so
-  bool alone = false;                // its worker is given no other message meanwhile
-  void* payload = nullptr;           // a T in the message store or in a block, or &arrays
-  Arrays arrays;                     // used when the item is a set of arrays
+  std::uint32_t generation = 0;        // counts the lends of this lease: tells a late reply from a true one
+  Lease* root = nullptr;               // the message's lease; the lease itself in a root
+  std::uint64_t sequence = 0;          // the message's place in its source's order
+  std::uint32_t source = 0;            // which source of the runtime made the message
+  int worker = -1;                     // who made the item
+  int attempt = 1;                     // how often its message had to be given out
+  bool skipped = false;                // it holds no value, because its body said so
+  bool alone = false;                  // its worker is given no other message meanwhile
+  void* payload = nullptr;             // a T in the message store or in a block, or &arrays
+  Arrays arrays;                       // used when the item is a set of arrays
   std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
-  std::uint32_t node = 0;            // the node that made it
-  std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
+  std::uint32_t node = 0;              // the node that made it
+  std::unique_ptr<Failure> failure;    // set when the item carries an error and no value
 
   // Of a root.
   const std::type_info* type = nullptr;  // of the message at payload
   std::uint64_t epoch = 0;               // which round of its commander the message belongs to
   std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
-  bool ends_epoch = false;               // no message, but the mark of a round's end; skipped, so that nobody works on it
+  bool ends_epoch = false;  // no message, but the mark of a round's end; skipped, so that nobody works on it
 
   // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
   std::atomic<std::uint64_t> sequencers{0};

@@ -39,7 +39,8 @@ class Parameter {
   }
   /// Errors    throws Error in a worker process.
   void set(const T& value) {
-    if (is_worker_process()) throw Error("a Parameter is set by the host; a body in a worker process can only read it");
+    if (is_worker_process())
+      throw Error("a Parameter is set by the host; a body in a worker process can only read it");
     cell_->set(std::as_bytes(std::span{&value, 1}));
   }
 
