@@ -61,6 +61,11 @@ timeout 60 "$programs/crash" >"$scratch/stdout" 2>"$scratch/stderr" || fail "cra
 diff -u crash.expected "$scratch/stdout" >&2 || fail "crash: not what crash.expected holds"
 (($(grep -c "attempt" "$scratch/stderr") == 4)) || fail "crash: wanted a line for each death: $(<"$scratch/stderr")"
 
+echo "push"
+timeout 60 "$programs/push" >"$scratch/stdout" 2>"$scratch/stderr" || fail "push: exit status $?"
+diff -u push.expected "$scratch/stdout" >&2 || fail "push: not what push.expected holds"
+(($(grep -c "SIGABRT" "$scratch/stderr") == 33)) || fail "push: wanted a line for each death: $(<"$scratch/stderr")"
+
 echo "tiles, a short run"
 picture 400 300 >"$scratch/grey.ppm"
 picture 300 255 >"$scratch/small.ppm"

@@ -10,11 +10,13 @@
 namespace tandem {
 
 Feed::Feed(const NodeInfo& node, Pool& pool, Source& source, std::uint32_t in_flight)
-    : node_{node}, pool_{pool}, source_{source}, in_flight_{in_flight} {}
+    : node_{node}, pool_{pool}, source_{source}, in_flight_{in_flight} {
+  if (node.config.full == WhenFull::block) source.keep_reserve();
+}
 
 std::uint32_t Feed::extra(WhenFull full) noexcept {
   switch (full) {
-    case WhenFull::block: return 0;
+    case WhenFull::block: return 1;
     case WhenFull::drop_newest: return 1;
     case WhenFull::drop_oldest: return 2;
   }
@@ -70,6 +72,7 @@ Lease* Feed::prepare(Lease& root) {
     }
   }
   if (lease != nullptr) return lease;
+  source_.forget_loan();
   root.drop(Part::graph);
   throw MemoryError(
       fmt::format("node '{}': the system refused memory for one more buffer of {} ({}); free memory, or lower "
@@ -83,6 +86,7 @@ void Feed::give_back(Lease& lease) noexcept {
     const std::lock_guard lock{mutex_};
     --loans_;
   }
+  source_.forget_loan();
   lease.drop(Part::graph);
 }
 
@@ -103,17 +107,24 @@ Feed::Outcome Feed::push(Lease& lease) noexcept {
   const std::lock_guard lock{mutex_};
   const bool room = has_room();  // while it still counts as a loan
   --loans_;
-  if (closed_) return {nullptr, &lease};
+  if (closed_) {
+    source_.forget_loan();
+    return {nullptr, &lease};
+  }
   // What waits goes first.
   if (room && waiting_ == nullptr) return {number(&lease), nullptr};
   if (node_.config.full == WhenFull::block) return {number(&lease), nullptr};
   if (node_.config.full == WhenFull::drop_newest) {
     dropped_.fetch_add(1, std::memory_order_relaxed);
+    source_.forget_loan();
     return {nullptr, &lease};
   }
   Outcome outcome;
   outcome.dropped = std::exchange(waiting_, &lease);
-  if (outcome.dropped != nullptr) dropped_.fetch_add(1, std::memory_order_relaxed);
+  if (outcome.dropped != nullptr) {
+    dropped_.fetch_add(1, std::memory_order_relaxed);
+    source_.forget_loan();
+  }
   // TELL: the flag before the look, both seq_cst; Source::leave() counts the credit before it looks at the flag.
   // Weaker: the last credit could come back unseen, and the step would wait with nobody left to fetch it.
   source_.tell_next_credit();
@@ -131,6 +142,7 @@ Lease* Feed::enter_waiting() noexcept {
 Lease* Feed::close() noexcept {
   const std::lock_guard lock{mutex_};
   closed_ = true;
+  if (waiting_ != nullptr) source_.forget_loan();
   return std::exchange(waiting_, nullptr);
 }
 

@@ -86,11 +86,19 @@ void take_handler_back() {
   ours = false;
 }
 
+// A child of a program with a runtime, and no program of its own, makes its first: it has copies of all of the above.
+void forget_the_parent() {
+  for (std::atomic<int>& bell : bells) bell.store(0, std::memory_order_seq_cst);
+  came.store(false, std::memory_order_seq_cst);
+  users = 0;
+  take_handler_back();
+}
+
 }  // namespace
 
 Interrupt::Interrupt(int bell) {
   const std::lock_guard lock{mutex};
-  host.store(getpid(), std::memory_order_relaxed);
+  if (host.exchange(getpid(), std::memory_order_relaxed) != getpid()) forget_the_parent();
   for (std::size_t place = 0; place_ == kNone && place < bells.size(); ++place) {
     if (bells[place].load(std::memory_order_relaxed) != 0) continue;
     bells[place].store(bell + 1, std::memory_order_seq_cst);

@@ -33,8 +33,17 @@ Lease* Source::try_acquire() noexcept {
   return lease;
 }
 
+// One that is in nobody's hands but the user's cannot come back by itself.
+bool Source::may_lend() const noexcept {
+  const std::uint64_t state = state_.load(std::memory_order_seq_cst);
+  const std::int64_t free = std::int64_t{limit_} - std::int64_t{live_part(state)};
+  return free > std::int64_t{reserve_} ||
+         (free > 0 && graph_part(state) <= loans_.load(std::memory_order_relaxed));
+}
+
 Lease* Source::try_loan() noexcept {
   if (stopped_.load(std::memory_order_relaxed) || !table_) return nullptr;
+  if (reserve_ > 0 && !may_lend()) return nullptr;
   Lease* lease = table_->take();
   if (lease == nullptr) return nullptr;
   state_.fetch_add(kLive + kInGraph, std::memory_order_relaxed);
@@ -50,10 +59,12 @@ Lease* Source::try_loan() noexcept {
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
+  loans_.fetch_add(1, std::memory_order_relaxed);
   return lease;
 }
 
 void Source::number(Lease& lease) noexcept {
+  forget_loan();
   // Only the emitter writes the number; others read it as a statistic.
   const std::uint64_t sequence = next_sequence_.load(std::memory_order_relaxed);
   next_sequence_.store(sequence + 1, std::memory_order_relaxed);
@@ -68,16 +79,18 @@ Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
 
 Lease* Source::wait_loan(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until) {
   if (Lease* lease = try_loan()) return lease;
+  if (until <= std::chrono::steady_clock::now()) return nullptr;
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
-  // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one.
+  // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one. A loop that
+  // borrows has better to do.
   const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };
-  if (!linger_.wait(some_free)) {
+  if (reserve_ > 0 || !linger_.wait(some_free)) {
     std::unique_lock lock{mutex_};
     // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before the
     // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
     while (!stopped_.load(std::memory_order_relaxed)) {
       sleeping_.store(true, std::memory_order_seq_cst);
-      if (free_credits() > 0) break;
+      if (may_lend()) break;
       const auto now = std::chrono::steady_clock::now();
       const bool late = now >= until;
       const auto look = until - now < kLook ? until : now + kLook;
@@ -88,7 +101,7 @@ Lease* Source::wait_loan(const std::function<bool()>& hopeless, std::chrono::ste
     }
     sleeping_.store(false, std::memory_order_relaxed);
     lock.unlock();
-    linger_.wait(some_free);
+    if (reserve_ == 0) linger_.wait(some_free);
   }
   return try_loan();
 }
@@ -133,8 +146,8 @@ void Source::close() noexcept {
 
 bool Source::exhausted_by_user() const noexcept {
   const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  return !finished_.load(std::memory_order_relaxed) && graph_part(state) == 0 &&
-         live_part(state) >= limit_ - extra_;
+  return !finished_.load(std::memory_order_relaxed) &&
+         graph_part(state) <= loans_.load(std::memory_order_relaxed) && live_part(state) >= limit_ - extra_;
 }
 
 void Source::audit(const std::string& name, Audit& audit) const {
@@ -159,7 +172,9 @@ void Source::leave(std::uint64_t what) noexcept {
       finished_.load(std::memory_order_seq_cst)) {  // DRAINED
     listener_->source_drained(*this);
   }
-  if (what == kLive && sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) {  // CREDIT
+  const bool reserve_free = reserve_ > 0 && graph_part(now) <= loans_.load(std::memory_order_relaxed);
+  if ((what == kLive || reserve_free) && sleeping_.load(std::memory_order_seq_cst) &&
+      sleeping_.exchange(false)) {           // CREDIT
     { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
     wake_.notify_one();
   }

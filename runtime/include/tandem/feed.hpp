@@ -19,8 +19,9 @@ namespace tandem {
 ///
 ///     credits of the source = messages in the graph or with users <= in_flight, and loans, and the one that waits
 ///
-/// Full      when in_flight messages are in the graph or with users. `block` has no credit beyond these, so that a
-///           loan waits. `drop_newest` has one more, for the loan, and drops it when it is pushed. `drop_oldest`
+/// Full      when in_flight messages are in the graph or with users. `block` has one credit beyond these, which is
+///           lent when all others are with users: a thread that pushes, and then consumes what has come, would
+///           else wait for itself. `drop_newest` has one more, for the loan, and drops it when it is pushed. `drop_oldest`
 ///           has two more: the second is for the step that waits outside the graph; the next one takes its place.
 /// Numbers   are given when a message enters the graph: what is dropped, or lent and never pushed, leaves no gap.
 /// Threads   all by any thread; of those that wait for a loan, one at a time has its turn.

@@ -70,6 +70,11 @@ class Source final : public LeaseOwner {
   [[nodiscard]] Lease* wait_loan(const std::function<bool()>& hopeless = nullptr,
                                  std::chrono::steady_clock::time_point until = kNever);
   void number(Lease& lease) noexcept;
+  /// The loan is about to be dropped without a number.
+  void forget_loan() noexcept { loans_.fetch_sub(1, std::memory_order_relaxed); }
+  /// From now on the last credit is lent only when all others are with users, so that nobody but the borrower
+  /// may be able to free one. Before the first loan.
+  void keep_reserve() noexcept { reserve_ = 1; }
   /// Returns once the graph is done with all messages so far, or the source was stopped, or hopeless().
   void wait_empty(const std::function<bool()>& hopeless);
   /// After finish(): returns once the graph is done with all messages, or the source was stopped, or hopeless().
@@ -91,6 +96,7 @@ class Source final : public LeaseOwner {
   void close() noexcept;
 
   std::uint32_t id() const noexcept { return id_; }
+  std::uint32_t in_flight_limit() const noexcept { return limit_ - extra_; }
   /// Adds this source's numbers, and what is wrong with them.
   void audit(const std::string& name, Audit& audit) const;
   std::uint64_t emitted() const noexcept { return next_sequence_.load(std::memory_order_relaxed); }
@@ -129,6 +135,7 @@ class Source final : public LeaseOwner {
     return std::int64_t{limit_} - std::int64_t{live_part(state_.load(std::memory_order_seq_cst))};
   }
   Lease* try_loan() noexcept;
+  bool may_lend() const noexcept;
   void leave(std::uint64_t what) noexcept;
 
   // Constant after open().
@@ -138,6 +145,7 @@ class Source final : public LeaseOwner {
   std::unique_ptr<LeaseTable> table_;
   std::uint32_t limit_ = 0;  // credits
   std::uint32_t extra_ = 0;  // of them, beyond in_flight
+  std::uint32_t reserve_ = 0;
   std::uint64_t all_sequencers_ = 0;
 
   std::atomic<std::uint64_t> next_sequence_{0};  // written by the emitter only
@@ -147,6 +155,8 @@ class Source final : public LeaseOwner {
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};
   std::atomic<bool> telling_{false};
+  std::atomic<std::uint32_t> loans_{
+      0};                       // without a number yet: they count as in the graph, and are with the user
   std::shared_ptr<void> keep_;  // the runtime's state; reset by the thread that sees the last end
 
   Linger linger_;     // the emitter's
