@@ -169,11 +169,11 @@ TEST(Config, NamesTheNearestKeyWhenAKeyIsUnknown) {
   EXPECT_EQ(parse_refusal("[node.reader]\ncolour = \"red\"\n"),
             "node.reader.colour = \"red\" (tandem.toml:2): no such key; known keys: "
             "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-            "'spares', 'worker_memory', 'wait_for_debugger'");
+            "'spares', 'worker_memory', 'wait_for_debugger', 'full'");
   EXPECT_EQ(parse_refusal("[node.reader]\nworker = 4\n"),
             "node.reader.worker = 4 (tandem.toml:2): no such key; did you mean 'workers'? known keys: "
             "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-            "'spares', 'worker_memory', 'wait_for_debugger'");
+            "'spares', 'worker_memory', 'wait_for_debugger', 'full'");
 }
 
 TEST(Config, NamesTheNearestTableWhenATableIsUnknown) {
@@ -273,7 +273,7 @@ constexpr BadValue kBadValues[] = {
     {"node.reader", "4",
      "node.reader = 4 (test): no key of a node; write node.NAME.KEY; known keys: 'placement', 'workers', "
      "'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-     "'spares', 'worker_memory', 'wait_for_debugger'"},
+     "'spares', 'worker_memory', 'wait_for_debugger', 'full'"},
     {"node..workers", "4", "node..workers = 4 (test): the node has no name; write node.NAME.KEY"},
     {"nodes.reader.workers", "4",
      "nodes.reader.workers = 4 (test): no such key; known keys: 'deterministic', 'in_flight', 'memory', "
@@ -394,7 +394,7 @@ TEST_F(Sources, NameTheNearestVariableWhenAVariableIsUnknown) {
       "'TANDEM_HOLD_TIMEOUT', 'TANDEM_CONFIG', 'TANDEM_NODE_NAME_PLACEMENT', 'TANDEM_NODE_NAME_WORKERS', "
       "'TANDEM_NODE_NAME_START', 'TANDEM_NODE_NAME_ATTEMPTS', 'TANDEM_NODE_NAME_DEADLINE', "
       "'TANDEM_NODE_NAME_ON_ERROR', 'TANDEM_NODE_NAME_MAX_ERRORS', 'TANDEM_NODE_NAME_SPARES', "
-      "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER'");
+      "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER', 'TANDEM_NODE_NAME_FULL'");
 }
 
 TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenItsKeyIsUnknown) {
@@ -424,7 +424,7 @@ TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenNameAndKeyHoldUnderscores
                   .starts_with("TANDEM_NODE_READER_MAXERRORS = 3 (environment): no such setting; did you mean "
                                "'TANDEM_NODE_READER_MAX_ERRORS'? known variables: "));
   EXPECT_TRUE(told("TANDEM_NODE_MAX_ERRORS").starts_with("TANDEM_NODE_MAX_ERRORS = 3 (environment): no such"));
-  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_WAIT_FOR_DEBUGGER'"));
+  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_FULL'"));
 }
 
 TEST_F(Sources, RefuseAVariableThatNamesNoNode) {
