@@ -24,19 +24,29 @@ std::uint32_t Feed::extra(WhenFull full) noexcept {
 }
 
 Lease* Feed::loan(Clock::time_point until, const std::function<bool()>& hopeless) {
-  Lease* root = nullptr;
+  // While another thread waits for a credit there is none. It may wait for as long as it likes, so this one asks now and
+  // then itself.
+  constexpr std::chrono::seconds kLook{1};
   {
-    // While another thread waits here there is no credit anyway. It has its turn for as long as it likes, so this
-    // one asks now and then itself.
-    std::unique_lock turn{turn_, std::defer_lock};
-    constexpr std::chrono::seconds kLook{1};
-    for (;;) {
+    std::unique_lock lock{turn_mutex_};
+    while (turn_taken_) {
       const Clock::time_point now = Clock::now();
-      if (turn.try_lock_until(until - now < kLook ? until : now + kLook)) break;
-      if (Clock::now() >= until || (hopeless && hopeless())) return nullptr;
+      if (now >= until) return nullptr;
+      const bool late =
+          turn_free_.wait_until(lock, until - now < kLook ? until : now + kLook) == std::cv_status::timeout;
+      if (!late || !hopeless) continue;
+      lock.unlock();
+      if (hopeless()) return nullptr;
+      lock.lock();
     }
-    root = source_.wait_loan(hopeless, until);
+    turn_taken_ = true;
   }
+  Lease* const root = source_.wait_loan(hopeless, until);
+  {
+    const std::lock_guard lock{turn_mutex_};
+    turn_taken_ = false;
+  }
+  turn_free_.notify_all();
   return root == nullptr ? nullptr : prepare(*root);
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -66,8 +67,12 @@ class Feed final {
   Source& source_;
   const std::uint32_t in_flight_;
 
-  std::timed_mutex turn_;  // of those that wait for a credit; before mutex_
-  std::mutex mutex_;       // guards the pool's taking side, the numbers, and all below
+  // Who waits for a credit has its turn alone. (A timed mutex would do, if ThreadSanitizer knew it.)
+  std::mutex turn_mutex_;
+  std::condition_variable turn_free_;
+  bool turn_taken_ = false;
+
+  std::mutex mutex_;  // guards the pool's taking side, the numbers, and all below
   std::uint32_t loans_ = 0;
   Lease* waiting_ = nullptr;
   bool closed_ = false;
