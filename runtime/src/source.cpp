@@ -78,32 +78,39 @@ Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
 }
 
 Lease* Source::wait_loan(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until) {
-  if (Lease* lease = try_loan()) return lease;
-  if (until <= std::chrono::steady_clock::now()) return nullptr;
+  // Again, because the reserve that could be lent a moment ago need not be any more.
+  for (;;) {
+    if (Lease* lease = try_loan()) return lease;
+    if (stopped_.load(std::memory_order_relaxed) || until <= std::chrono::steady_clock::now()) return nullptr;
+    if (!wait_credit(hopeless, until)) return nullptr;
+  }
+}
+
+// False when there is none in time, or hopeless().
+bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until) {
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
   // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one. A loop that
   // borrows has better to do.
   const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };
-  if (reserve_ > 0 || !linger_.wait(some_free)) {
-    std::unique_lock lock{mutex_};
-    // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before the
-    // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
-    while (!stopped_.load(std::memory_order_relaxed)) {
-      sleeping_.store(true, std::memory_order_seq_cst);
-      if (may_lend()) break;
-      const auto now = std::chrono::steady_clock::now();
-      const bool late = now >= until;
-      const auto look = until - now < kLook ? until : now + kLook;
-      if (late || (wake_.wait_until(lock, look) == std::cv_status::timeout && hopeless && hopeless())) {
-        sleeping_.store(false, std::memory_order_relaxed);
-        return nullptr;
-      }
+  if (reserve_ == 0 && linger_.wait(some_free)) return true;
+  std::unique_lock lock{mutex_};
+  // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before the
+  // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
+  while (!stopped_.load(std::memory_order_relaxed)) {
+    sleeping_.store(true, std::memory_order_seq_cst);
+    if (may_lend()) break;
+    const auto now = std::chrono::steady_clock::now();
+    const auto look = until - now < kLook ? until : now + kLook;
+    const bool late = now >= until;
+    if (late || (wake_.wait_until(lock, look) == std::cv_status::timeout && hopeless && hopeless())) {
+      sleeping_.store(false, std::memory_order_relaxed);
+      return false;
     }
-    sleeping_.store(false, std::memory_order_relaxed);
-    lock.unlock();
-    if (reserve_ == 0) linger_.wait(some_free);
   }
-  return try_loan();
+  sleeping_.store(false, std::memory_order_relaxed);
+  lock.unlock();
+  if (reserve_ == 0) linger_.wait(some_free);
+  return true;
 }
 
 void Source::discard(Lease& lease) noexcept {

@@ -135,6 +135,7 @@ class Source final : public LeaseOwner {
     return std::int64_t{limit_} - std::int64_t{live_part(state_.load(std::memory_order_seq_cst))};
   }
   Lease* try_loan() noexcept;
+  bool wait_credit(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until);
   bool may_lend() const noexcept;
   void leave(std::uint64_t what) noexcept;
 
