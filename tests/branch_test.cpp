@@ -48,6 +48,7 @@ TEST_P(Sink, EndsABranchAndTheEndOfDataDrainsEverything) {
   numbers.activate();
   graph.wait_for_all();
   EXPECT_EQ(*sum, 1000 * kItems * (kItems - 1) / 2);
+  runtime.stop();
   EXPECT_EQ(runtime.live_messages(), 0U);
 }
 
@@ -136,6 +137,7 @@ TEST_P(Skip, LeavesTheOthersInOrderAndStopsNobody) {
   }
   EXPECT_EQ(next, 200U);
   EXPECT_EQ(stream.skipped(), 0U) << "those are errors";
+  runtime.stop();
   EXPECT_EQ(runtime.live_messages(), 0U);
 }
 
