@@ -34,6 +34,18 @@ bool wait_closed(int end, Clock::time_point until) {
   return false;
 }
 
+// Once it does not fall any more: the memory of a host that was killed before may still be on its way back.
+std::uint64_t settled_memory_bytes() {
+  std::uint64_t last = shared_memory_bytes();
+  for (int look = 0; look < 200; ++look) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    const std::uint64_t now = shared_memory_bytes();
+    if (now >= last) return now;
+    last = now;
+  }
+  return last;
+}
+
 }  // namespace
 
 std::uint64_t shared_memory_bytes() {
@@ -89,7 +101,7 @@ HostDeath kill_host(const std::function<pid_t(int)>& start, std::uint64_t letter
     death.failure = "no pipe";
     return death;
   }
-  const std::uint64_t before = shared_memory_bytes();
+  const std::uint64_t before = settled_memory_bytes();
   const pid_t host = start(ends[1]);
   close(ends[1]);
   char letter = 0;
