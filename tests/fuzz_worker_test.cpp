@@ -143,6 +143,9 @@ class FuzzedHost : public TandemTest {
       try {
         const auto item = line.stream.next_for(60s);
         if (!item) break;
+        for (; next < item->sequence(); ++next) {  // a body may skip its message
+          ASSERT_EQ(books->honest_of(next), 0U) << next << " is missing, and an honest worker had it too";
+        }
         ASSERT_EQ(item->sequence(), next);
         if (item->worker() == kFuzzing) {
           sum += Kind::read(**item);
@@ -152,6 +155,9 @@ class FuzzedHost : public TandemTest {
           if (next % 8 == 0) keep(*item);
         }
       } catch (const ProducerError& error) {
+        for (; next < error.sequence(); ++next) {
+          ASSERT_EQ(books->honest_of(next), 0U) << next << " is missing, and an honest worker had it too";
+        }
         ASSERT_EQ(error.sequence(), next);
         ASSERT_EQ(error.worker(), kFuzzing) << error.what();
         ASSERT_EQ(books->honest_of(next), 0U) << "it was with an honest worker too: " << error.what();

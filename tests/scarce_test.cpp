@@ -1,6 +1,6 @@
 // Too few descriptors, too few processes, too little memory: a run goes right, or it is refused or goes on without
 // some of its workers with a text that says what to raise. Nothing is left, and nobody but the greedy is killed.
-// labels: no_tsan
+// labels: no_tsan alone
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>

@@ -24,8 +24,8 @@ constexpr std::size_t kMostBells = 256;  // pumps beyond that let the kernel end
 std::array<std::atomic<int>, kMostBells> bells;
 std::atomic<bool> came{false};
 std::atomic<int> handlers{0};
-std::atomic<pid_t> host{
-    0};  // whose bells they are: a child of the program's that is no program of its own has copies
+// Whose bells they are: a child of the program's that is no program of its own has copies.
+std::atomic<pid_t> host{0};
 
 std::mutex mutex;  // guards all below, and who writes bells
 int users = 0;
@@ -90,6 +90,7 @@ void take_handler_back() {
 void forget_the_parent() {
   for (std::atomic<int>& bell : bells) bell.store(0, std::memory_order_seq_cst);
   came.store(false, std::memory_order_seq_cst);
+  handlers.store(0, std::memory_order_seq_cst);  // of the parent's other threads, at the fork
   users = 0;
   take_handler_back();
 }

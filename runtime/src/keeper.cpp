@@ -6,13 +6,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
+
 namespace tandem {
 namespace {
 
 struct Handover {
   pid_t server;
   int told;
-  volatile bool done;
+  // release by the keeper, acquire by the other: its last use of errno and of its files comes before all that follows.
+  std::atomic<bool> done;
 };
 
 // Runs on the other process's memory and thread-local storage (errno), while that one waits for `done`; from then on it
@@ -30,7 +33,7 @@ int keep(void* argument) {
   syscall(SYS_write, handover.told, &self, sizeof self);
   // Files end with the worker itself. A keeper that holds some of them would let others wait for it.
   if (syscall(SYS_close_range, 0U, ~0U, 0U) != 0) syscall(SYS_exit_group, 0);
-  handover.done = true;
+  handover.done.store(true, std::memory_order_release);
   for (;;) syscall(SYS_pause);
 }
 
@@ -39,7 +42,9 @@ int keep(void* argument) {
 void start_keeper(pid_t server, int told) noexcept {
   alignas(64) static char stack[4096];  // static: the keeper outlives this call
   static Handover handover;
-  handover = {server, told, false};
+  handover.server = server;
+  handover.told = told;
+  handover.done.store(false, std::memory_order_relaxed);
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
@@ -47,7 +52,7 @@ void start_keeper(pid_t server, int told) noexcept {
   // A child of the server: a body that waits for all its own children must not find it.
   const pid_t keeper = clone(keep, stack + sizeof stack, CLONE_VM | CLONE_PARENT | SIGCHLD, &handover);
   // It is done or, however it came to that, gone: then the server has waited for it.
-  while (keeper > 0 && !handover.done && kill(keeper, 0) == 0) sched_yield();
+  while (keeper > 0 && !handover.done.load(std::memory_order_acquire) && kill(keeper, 0) == 0) sched_yield();
   sigprocmask(SIG_SETMASK, &before, nullptr);
 }
 

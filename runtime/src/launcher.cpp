@@ -255,7 +255,7 @@ class Server {
   }
 
   void report(const Message& message, int attached = -1) {
-    if (!send_message(socket_, message, attached)) end();  // the host has let go
+    send_message(socket_, message, attached);  // fails when the host has let go, which serve() sees next
   }
 
   const int socket_;
@@ -327,10 +327,9 @@ void Launcher::start() {
     if (getppid() != host) _exit(1);
     prctl(PR_SET_NAME, "tandem:forks");
     reset_signals();
-    Descriptor::close_all_but(its.get());
-    __fpurge(stdout);  // what another thread printed meanwhile is the host's to print
+    Descriptor::close_all_but(its.get());  // the memory's files too: open, they would keep it alive
+    __fpurge(stdout);                      // what another thread printed meanwhile is the host's to print
     purge(*std::cout.rdbuf());
-    Segment::close_files_in_child();  // a file that stays open would keep its memory alive
     Server{its.get(), worker_main_}.serve();
   }
   Descriptor pidfd{open_pidfd(pid)};

@@ -7,16 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
-#include <vector>
 
 #include <fmt/format.h>
 
@@ -128,13 +124,14 @@ std::size_t Segment::page_bytes() noexcept {
   return bytes;
 }
 
-Segment::Segment(std::size_t bytes) : file_{make_file(round_up(bytes, page_bytes()))} {
+Segment::Segment(std::size_t bytes) {
   namespace bip = boost::interprocess;
-  const std::lock_guard lock{fork_mutex()};  // no fork of ours between mapping and set_inherited()
+  // No fork of ours before the file is known to belong to this process, and the mapping is not inherited.
+  const std::lock_guard lock{fork_mutex()};
+  file_ = Descriptor{make_file(round_up(bytes, page_bytes()))};
   try {
     region_ = bip::mapped_region{*this, bip::read_write};
   } catch (const bip::interprocess_exception& error) {
-    close(file_);
     throw MemoryError(
         fmt::format("cannot map {} of shared memory: {}; lower in_flight or raise the "
                     "limit on address space (ulimit -v)",
@@ -142,8 +139,6 @@ Segment::Segment(std::size_t bytes) : file_{make_file(round_up(bytes, page_bytes
   }
   set_inherited(false);
 }
-
-Segment::~Segment() { close(file_); }
 
 void Segment::set_inherited(bool inherited) noexcept {
   madvise(base(), size(), inherited ? MADV_DOFORK : MADV_DONTFORK);
@@ -154,34 +149,20 @@ std::mutex& Segment::fork_mutex() noexcept {
   return mutex;
 }
 
-void Segment::close_files_in_child() noexcept {
-  std::vector<int> ours;
-  std::error_code error;
-  std::filesystem::directory_iterator entry{"/proc/self/fd", error};
-  for (; !error && entry != std::filesystem::directory_iterator{}; entry.increment(error)) {
-    std::error_code unreadable;
-    const auto target = std::filesystem::read_symlink(entry->path(), unreadable);
-    if (!unreadable && target.native() == "/memfd:tandem (deleted)") {
-      ours.push_back(std::atoi(entry->path().filename().c_str()));
-    }
-  }
-  for (const int file : ours) close(file);
-}
-
 boost::interprocess::mapping_handle_t Segment::get_mapping_handle() const noexcept {
-  return boost::interprocess::mapping_handle_t{file_, false};
+  return boost::interprocess::mapping_handle_t{file_.get(), false};
 }
 
 int Segment::back(std::size_t offset, std::size_t bytes) noexcept {
   if (bytes == 0) return 0;
-  while (fallocate(file_, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0) {
+  while (fallocate(file_.get(), 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0) {
     if (errno != EINTR) return errno;
   }
   return 0;
 }
 
 void Segment::release(std::size_t offset, std::size_t bytes) noexcept {
-  fallocate(file_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+  fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
             static_cast<off_t>(bytes));
 }
 

@@ -59,7 +59,7 @@ Lease* Source::try_loan() noexcept {
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
-  loans_.fetch_add(1, std::memory_order_relaxed);
+  if (extra_ > 0) loans_.fetch_add(1, std::memory_order_relaxed);
   return lease;
 }
 

@@ -62,7 +62,7 @@ class Launcher {
 
   /// Forks a server. Errors: throws Error when the system has no process or descriptor left.
   void start();
-  /// Kills the server, and thereby every worker that is left, and reaps it.
+  /// Lets the server end, with every worker that is left and what belongs to it; kills it after a second. Reaps it.
   void stop() noexcept;
   bool running() const noexcept { return static_cast<bool>(socket_); }
 

@@ -6,6 +6,8 @@
 
 #include <boost/interprocess/mapped_region.hpp>
 
+#include <tandem/descriptor.hpp>
+
 namespace tandem {
 
 /// A sealed, anonymous memory file, mapped into this process: all memory that host and workers share.
@@ -19,7 +21,6 @@ class Segment {
  public:
   /// Errors    throws MemoryError when the system refuses the file or the address space.
   explicit Segment(std::size_t bytes);
-  ~Segment();
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 
@@ -37,8 +38,6 @@ class Segment {
   void set_inherited(bool inherited) noexcept;
   /// Of all runtimes in this process: one fork of theirs at a time.
   static std::mutex& fork_mutex() noexcept;
-  /// In a forked child: closes the files of all segments; the inherited mapping stays.
-  static void close_files_in_child() noexcept;
 
   /// What Boost.Interprocess asks of a memory-mappable object.
   boost::interprocess::mapping_handle_t get_mapping_handle() const noexcept;
@@ -46,7 +45,7 @@ class Segment {
   static std::size_t page_bytes() noexcept;
 
  private:
-  int file_ = -1;
+  Descriptor file_;
   boost::interprocess::mapped_region region_;
 };
 
