@@ -71,7 +71,9 @@ class Source final : public LeaseOwner {
                                  std::chrono::steady_clock::time_point until = kNever);
   void number(Lease& lease) noexcept;
   /// The loan is about to be dropped without a number.
-  void forget_loan() noexcept { loans_.fetch_sub(1, std::memory_order_relaxed); }
+  void forget_loan() noexcept {
+    if (extra_ > 0) loans_.fetch_sub(1, std::memory_order_relaxed);  // else nobody counted it
+  }
   /// From now on the last credit is lent only when all others are with users, so that nobody but the borrower
   /// may be able to free one. Before the first loan.
   void keep_reserve() noexcept { reserve_ = 1; }
