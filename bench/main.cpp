@@ -16,9 +16,8 @@ struct Section {
 };
 
 constexpr Section kSections[] = {
-    {"tiny", bench::run_tiny},           {"big", bench::run_big},
-    {"lifecycle", bench::run_lifecycle}, {"recovery", bench::run_recovery},
-    {"footprint", bench::run_footprint},
+    {"tiny", bench::run_tiny},         {"big", bench::run_big},           {"lifecycle", bench::run_lifecycle},
+    {"recovery", bench::run_recovery}, {"executor", bench::run_executor}, {"footprint", bench::run_footprint},
 };
 
 }  // namespace
@@ -29,7 +28,8 @@ int main(int argc, char** argv) {
   bool quick = false;
   int at_most_seconds = static_cast<int>(options.at_most.count());
   CLI::App app{"Tandem beside hand-written oneTBB graphs and the limits of the machine"};
-  app.add_option("--only", only, "sections to run: tiny, big, lifecycle, recovery, footprint")->delimiter(',');
+  app.add_option("--only", only, "sections to run: tiny, big, lifecycle, recovery, executor, footprint")
+      ->delimiter(',');
   app.add_option("--variants", options.variants, "only variants whose name contains this");
   app.add_option("--repetitions", options.repetitions, "rounds of each section")->check(CLI::Range(1, 1000));
   app.add_option("--messages", options.messages, "tiny messages, timed")->check(CLI::PositiveNumber);

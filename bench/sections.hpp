@@ -14,6 +14,8 @@ void run_big(const Options& options, Report& report);
 void run_lifecycle(const Options& options, Report& report);
 /// From the kill of a worker to its message running again, and what that loses or leaks.
 void run_recovery(const Options& options, Report& report);
+/// Functions called in workers, small ones and one over a large array.
+void run_executor(const Options& options, Report& report);
 /// Growth of resident memory with the number of messages; processor time while nothing happens.
 void run_footprint(const Options& options, Report& report);
 

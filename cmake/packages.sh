@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 kBuildPackages=(g++ cmake ninja-build libtbb-dev libboost-dev libeigen3-dev libfmt-dev libspdlog-dev
-  libtomlplusplus-dev librandom123-dev libxxhash-dev libdw-dev)
+  libtomlplusplus-dev librandom123-dev libcereal-dev libxxhash-dev libdw-dev)
 kExamplePackages=(libstb-dev libcli11-dev xplanet-images)
 kTestPackages=(libgtest-dev libgmock-dev spin)
 kBenchPackages=(libbenchmark-dev libcli11-dev)

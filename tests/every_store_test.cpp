@@ -116,6 +116,7 @@ struct Trial {
   bool spare = false;
   bool odd_ones_fail = false;
   bool start_fails = false;
+  bool wants_memory = false;         // each body asks for shared memory, and waits for it
   bool counts_instructions = false;  // from the end of message 1 to the beginning of message 2
 
   std::ptrdiff_t processes() const { return spare ? 2 : 1; }
@@ -182,10 +183,11 @@ struct Maker {
     witness->processes.at(witness->started++) = getpid();
     if (trial.start_fails) throw std::runtime_error(text_of(0));
   }
-  void operator()(const In& in, Out& out) {
+  void operator()(const In& in, Out& out, Context& context) {
     Stepper::count_instructions(false);
     Stepper::must_see_all();
     ++witness->made.at(in.value);
+    if (trial.wants_memory && array<std::uint64_t>(context, Shape{1000}).size() != 1000) std::abort();
     make(sum_of(in), out);
     if (trial.fails(in.value)) throw std::runtime_error(text_of(in.value));
     Stepper::count_instructions(trial.counts_instructions && in.value == 1);
@@ -230,7 +232,9 @@ class DeathAtEveryStore : public StepperTest {
       expect_all(line, trial, *witness);
     } else {
       Line<Out, In> line{config(trial), emitter, maker};
+      const auto kept = trial.wants_memory ? line.runtime.template array<int>(Shape{1}) : SharedArray<int>{};
       expect_all(line, trial, *witness);
+      EXPECT_EQ(line.runtime.arrays().size(), trial.wants_memory ? 1U : 0U);
     }
     Life life{stepper.stores(),
               stepper.instructions(),
@@ -345,6 +349,10 @@ constexpr std::size_t kLeastWithSleep = 2 + kMessages * 5;
 TEST_F(DeathAtEveryStore, LosesNothingOfAStruct) { die_everywhere<Number, Made>({}, kLeastWithSleep); }
 
 TEST_F(DeathAtEveryStore, LosesNothingOfArrays) { die_everywhere<Number, Arrays>({}, kLeastWithSleep); }
+
+TEST_F(DeathAtEveryStore, LosesNoMemoryThatABodyAsksFor) {
+  die_everywhere<Number, Made>({.wants_memory = true}, kLeastWithSleep + kMessages * 2);
+}
 
 TEST_F(DeathAtEveryStore, LosesNoMessageInABlock) { die_everywhere<Letter, Made>({}, kLeastWithSleep); }
 

@@ -165,7 +165,7 @@ TEST(Config, NamesLineAndColumnWhenTheFileIsNotToml) {
 TEST(Config, NamesTheNearestKeyWhenAKeyIsUnknown) {
   EXPECT_EQ(parse_refusal("[tandem]\n\nin_fligth = 64\n"),
             "in_fligth = 64 (tandem.toml:3): no such key; did you mean 'in_flight'? known keys: "
-            "'deterministic', 'in_flight', 'memory', 'seed', 'grace', 'hold_timeout'");
+            "'deterministic', 'in_flight', 'memory', 'arrays', 'seed', 'grace', 'hold_timeout'");
   EXPECT_EQ(parse_refusal("[node.reader]\ncolour = \"red\"\n"),
             "node.reader.colour = \"red\" (tandem.toml:2): no such key; known keys: "
             "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
@@ -277,7 +277,7 @@ constexpr BadValue kBadValues[] = {
     {"node..workers", "4", "node..workers = 4 (test): the node has no name; write node.NAME.KEY"},
     {"nodes.reader.workers", "4",
      "nodes.reader.workers = 4 (test): no such key; known keys: 'deterministic', 'in_flight', 'memory', "
-     "'seed', 'grace', 'hold_timeout'; a node's are written node.NAME.KEY"},
+     "'arrays', 'seed', 'grace', 'hold_timeout'; a node's are written node.NAME.KEY"},
 };
 INSTANTIATE_TEST_SUITE_P(Config, BadValues, testing::ValuesIn(kBadValues));
 
@@ -371,7 +371,7 @@ TEST_F(Sources, NameTheArgumentWhenItIsWrong) {
               CommandLine{{"program", "--tandem.in_fligth=3"}}.load();
             }),
             "in_fligth = 3 (argument --tandem.in_fligth): no such key; did you mean 'in_flight'? known keys: "
-            "'deterministic', 'in_flight', 'memory', 'seed', 'grace', 'hold_timeout'");
+            "'deterministic', 'in_flight', 'memory', 'arrays', 'seed', 'grace', 'hold_timeout'");
   EXPECT_EQ(refusal([] {
               CommandLine{{"program", "--tandem.seed"}}.load();
             }),

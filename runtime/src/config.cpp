@@ -36,7 +36,7 @@ constexpr std::string_view kArgumentPrefix = "--tandem.";
 constexpr std::string_view kNodeKeyPrefix = "node.";
 
 std::vector<std::string> global_keys() {
-  return {"deterministic", "in_flight", "memory", "seed", "grace", "hold_timeout"};
+  return {"deterministic", "in_flight", "memory", "arrays", "seed", "grace", "hold_timeout"};
 }
 
 std::vector<std::string> node_keys() {
@@ -287,10 +287,10 @@ void Config::set_global(std::string_view key, std::string_view value, const std:
     if (key == "seed") seed = read_whole(text, 0, std::numeric_limits<std::uint64_t>::max());
     if (key == "grace") grace = read_duration(text);
     if (key == "hold_timeout") hold_timeout = read_duration(text);
-    if (key == "memory") {
+    if (key == "memory" || key == "arrays") {
       const std::size_t bytes = read_bytes(text);
       if (bytes == 0) throw Refused{"must be more than 0; leave it out to let the machine decide"};
-      memory = bytes;
+      (key == "memory" ? memory : arrays) = bytes;
     }
   } catch (const Refused& refused) { refuse(key, value, source, refused.what()); }
 }

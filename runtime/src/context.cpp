@@ -1,5 +1,8 @@
 #include <tandem/context.hpp>
 
+#include <tandem/array.hpp>
+#include <tandem/error.hpp>
+
 #include <xxhash.h>
 
 namespace tandem {
@@ -9,6 +12,16 @@ void Random::next_lap() {
   ++counter[1];
   stream_.reset(counter, {{stream_key_, 0}});
   left_in_lap_ = kNumbersPerLap;
+}
+
+std::shared_ptr<ArrayBlock> Context::grant(std::size_t bytes, Dtype dtype, const Shape& shape) const {
+  if (grant_ == nullptr) {
+    throw Error(
+        "there are no shared arrays in this run: make the first one with Runtime::array(), or an Executor, "
+        "before the run "
+        "starts");
+  }
+  return (*grant_)(bytes, dtype, shape);
 }
 
 std::uint64_t stream_key(std::uint64_t seed, std::string_view node) {

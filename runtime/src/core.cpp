@@ -96,8 +96,31 @@ std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
   };
   add_source(std::move(name), [](std::uint32_t) { return std::make_unique<NoStore>(); });
   sources_.back().extra = Feed::extra(info.config.full);
-  feed_sources_[index] = sources_.size() - 1;
+  own_sources_[index] = sources_.size() - 1;
   return index;
+}
+
+std::uint32_t Core::add_calls(NewNode node, std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store) {
+  std::string name = node.name;
+  const std::uint32_t index = add_node(std::move(node));
+  add_source(std::move(name), std::move(store));
+  sources_.back().apart = true;
+  own_sources_[index] = sources_.size() - 1;
+  return index;
+}
+
+std::shared_ptr<ArrayStore> Core::arrays() {
+  if (is_worker_process())
+    throw Error("a worker cannot make a shared array in the runtime; make it with array<T>(context, shape)");
+  const std::lock_guard lock{arrays_mutex_};
+  if (arrays_) return arrays_;
+  if (!is_gathering() && !process_crews_.empty()) {
+    throw Error(
+        "the runtime has started its worker processes already; make the first shared array before, or an "
+        "Executor");
+  }
+  arrays_ = std::make_shared<ArrayStore>(config_.arrays.value_or(available_memory() / 2));
+  return arrays_;
 }
 
 void Core::add_parameter(std::shared_ptr<ParameterCell> cell) {
@@ -186,7 +209,7 @@ void Core::open_members() {
 void Core::check_names() const {
   std::vector<std::string> names;
   for (const auto& node : nodes_) {
-    if (!feed_sources_.contains(node->index)) names.push_back(node->name);  // else below
+    if (!own_sources_.contains(node->index)) names.push_back(node->name);  // else below
   }
   for (const SourceEntry& entry : sources_) names.push_back(entry.name);
   std::vector<std::string> sorted = names;
@@ -199,17 +222,32 @@ void Core::check_names() const {
   config_.check_error_budgets(names);
 }
 
+std::vector<ArrayInfo> Core::shared_arrays() {
+  const std::lock_guard lock{arrays_mutex_};
+  return arrays_ ? arrays_->arrays() : std::vector<ArrayInfo>{};
+}
+
 // Saturates: what does not fit into a number fits into no memory either.
 std::size_t Core::route_bytes() const {
   constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
   std::size_t bytes = 0;
   for (const auto& node : nodes_) {
     // Small blocks share pages, which every area may come to have.
-    const std::size_t times = node->layout.is_large() ? 1 : node->blocks.areas;
-    if (__builtin_add_overflow(bytes, node->layout.stride() * times, &bytes)) return kMost;
+    const std::size_t times = (node->layout.is_large() ? 1 : node->blocks.areas) * sources_to(*node);
+    std::size_t all = 0;
+    if (__builtin_mul_overflow(node->layout.stride(), times, &all)) return kMost;
+    if (__builtin_add_overflow(bytes, all, &bytes)) return kMost;
   }
-  if (__builtin_mul_overflow(bytes, std::max<std::size_t>(sources_.size(), 1), &bytes)) return kMost;
   return bytes;
+}
+
+// Whose messages may come to a node, as far as anybody knows: every edge may lead there.
+std::size_t Core::sources_to(const NodeInfo& node) const {
+  const auto own = own_sources_.find(node.index);
+  if (own != own_sources_.end() && sources_[own->second].apart) return 1;
+  const auto in_graph =
+      std::count_if(sources_.begin(), sources_.end(), [](const SourceEntry& entry) { return !entry.apart; });
+  return static_cast<std::size_t>(std::max<std::ptrdiff_t>(in_graph, 1));
 }
 
 std::uint32_t Core::choose_in_flight() const {
@@ -248,14 +286,16 @@ std::uint32_t Core::choose_in_flight() const {
 
 void Core::plan() {
   in_flight_ = choose_in_flight();
-  const auto blocks = static_cast<std::uint32_t>(in_flight_ * std::max<std::size_t>(sources_.size(), 1));
+  const auto blocks = [this](const NodeInfo& node) {
+    return static_cast<std::uint32_t>(in_flight_ * sources_to(node));
+  };
   std::size_t offset = sizeof(HostPage);
   for (const auto& parameter : parameters_) offset += parameter->shared_bytes();
   offset = round_up(offset, Segment::page_bytes());
   for (const auto& node : nodes_) {
     if (node->config.placement != Placement::process) continue;
     for (int slot = 0; slot < node->config.workers + node->config.spares; ++slot) {
-      channels_.push_back({ring_capacity(blocks), offset});
+      channels_.push_back({ring_capacity(blocks(*node)), offset});
       offset += channels_.back().bytes();
     }
   }
@@ -263,15 +303,16 @@ void Core::plan() {
   for (const auto& node : nodes_) {
     node->blocks.offset = offset;
     node->blocks.stride = node->layout.stride();
-    node->blocks.count = blocks + extra_blocks(*node);
+    node->blocks.count = blocks(*node) + extra_blocks(*node);
+    node->arrays = arrays_;
     offset += node->blocks.bytes();
   }
   segment_ = std::make_unique<Segment>(offset);
 }
 
 std::uint32_t Core::extra_blocks(const NodeInfo& node) const {
-  const auto feed = feed_sources_.find(node.index);
-  return feed == feed_sources_.end() ? 0 : sources_[feed->second].extra;
+  const auto own = own_sources_.find(node.index);
+  return own == own_sources_.end() ? 0 : sources_[own->second].extra;
 }
 
 void Core::build() {
@@ -288,7 +329,9 @@ void Core::build() {
     parameter->move_to(place);
     place += parameter->shared_bytes();
   }
-  if (slots_ > 0) pump_ = std::make_unique<Pump>(*segment_, *page_, config_.grace);
+  std::vector<Segment*> shared{segment_.get()};
+  if (arrays_) shared.push_back(&arrays_->segment());
+  if (slots_ > 0) pump_ = std::make_unique<Pump>(std::move(shared), *page_, config_.grace);
   std::uint32_t slot = 0;
   for (const auto& node : nodes_) build_crew(*node, wanted_[node->index], slot);
 }
@@ -298,8 +341,9 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   Pool& pool = *pools_.back();
   crew_of_.push_back(nullptr);
   feed_of_.push_back(nullptr);
-  if (feed_sources_.contains(node.index)) {
-    feeds_.push_back(std::make_unique<Feed>(node, pool, source_of_feed(node.index), in_flight_));
+  const auto own = own_sources_.find(node.index);
+  if (own != own_sources_.end() && !sources_[own->second].apart) {
+    feeds_.push_back(std::make_unique<Feed>(node, pool, own_source(node.index), in_flight_));
     feed_of_.back() = feeds_.back().get();
     return;
   }
@@ -337,7 +381,7 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
 void Core::open_sources() {
   for (SourceEntry& entry : sources_) {
     entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_ + entry.extra), in_flight_,
-                       entry.extra, sequencers_);
+                       entry.extra, entry.apart ? 0 : sequencers_);
   }
 }
 
@@ -347,7 +391,8 @@ void Core::begin() {
     for (const ProcessCrew* const crew : process_crews_) {
       for (std::uint32_t slot = 0; slot < crew->slots(); ++slot) {
         plans.push_back({&nodes_, nodes_[crew->node().index].get(), channels_[plans.size()], segment_->base(),
-                         segment_->size(), page_, &pump_->bell()});
+                         segment_->size(), arrays_ ? arrays_->segment().base() : nullptr,
+                         arrays_ ? arrays_->segment().size() : 0, page_, &pump_->bell()});
       }
     }
     // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may
@@ -403,7 +448,7 @@ void Core::drop_bodies() noexcept {
 
 bool Core::drained() const noexcept {
   return std::all_of(sources_.begin(), sources_.end(),
-                     [](const SourceEntry& entry) { return entry.source->drained(); });
+                     [](const SourceEntry& entry) { return entry.apart || entry.source->drained(); });
 }
 
 const NodeInfo* Core::starved_node() const noexcept {
@@ -418,7 +463,7 @@ bool Core::waits_for_user() const noexcept {
   }
   bool any = false;
   for (const SourceEntry& entry : sources_) {
-    if (entry.source->drained()) continue;
+    if (entry.apart || entry.source->drained()) continue;
     if (!entry.source->exhausted_by_user()) return false;
     any = true;
   }
@@ -455,6 +500,7 @@ Audit Core::audit() {
     for (const auto& crew : crews_) crew->audit(audit);
     for (const auto& feed : feeds_) feed->audit(audit);
     for (const SourceEntry& entry : sources_) entry.source->audit(entry.name, audit);
+    if (arrays_) arrays_->audit(audit);
     if (audit.balanced()) break;
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }

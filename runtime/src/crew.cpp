@@ -219,6 +219,7 @@ void Crew::put_back(Lease& lease, int attempt, bool alone) {
 }
 
 void Crew::reclaim(Lease& lease, int attempt, bool alone) {
+  lease.grants.clear();
   Handle& input = inputs_[lease.index];
   if (input) {
     lease.root->drop(Part::graph);  // not the last one: the input holds the root too

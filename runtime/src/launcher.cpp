@@ -303,8 +303,9 @@ std::string signal_name(int signal) {
 
 }  // namespace
 
-Launcher::Launcher(Segment& segment, std::function<void(std::uint32_t, std::uint32_t)> worker_main)
-    : segment_{segment}, worker_main_{std::move(worker_main)} {}
+Launcher::Launcher(std::vector<Segment*> segments,
+                   std::function<void(std::uint32_t, std::uint32_t)> worker_main)
+    : segments_{std::move(segments)}, worker_main_{std::move(worker_main)} {}
 
 Launcher::~Launcher() { stop(); }
 
@@ -347,10 +348,12 @@ void Launcher::start() {
 
 pid_t Launcher::fork_server() {
   const std::lock_guard lock{Segment::fork_mutex()};
-  segment_.set_inherited(true);
+  for (Segment* const segment : segments_) segment->set_inherited(true);
   const pid_t pid = fork();
   const int error = errno;
-  if (pid != 0) segment_.set_inherited(false);
+  for (Segment* const segment : segments_) {
+    if (pid != 0) segment->set_inherited(false);
+  }
   errno = error;
   return pid;
 }

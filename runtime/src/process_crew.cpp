@@ -67,6 +67,7 @@ void ProcessCrew::launch(Worker& worker) {
     // New rings: no process maps this channel for writing now, and the next one begins at zero. The bell, in the
     // line before, goes on.
     set_number(worker, worker.number);
+    worker.channel.head(base_).grants.store(0, std::memory_order_relaxed);
     std::memset(worker.channel.request_ring(base_), 0, kCacheLine);
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
@@ -310,13 +311,18 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
     return;
   }
   Lease& lease = *asked;
-  const bool known = reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed;
+  const bool grows = reply.kind == ReplyKind::grow && node_.arrays != nullptr;
+  const bool known = reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed || grows;
   if (!known || reply.block != lease.block || reply.generation != lease.generation ||
       reply.sequence != lease.sequence) {
     condemn(worker, fmt::format("its reply names kind {}, block {}, generation {}, message {}; "
                                 "asked for was block {}, generation {}, message {}",
                                 static_cast<std::uint32_t>(reply.kind), reply.block, reply.generation,
                                 reply.sequence, lease.block, lease.generation, lease.sequence));
+    return;
+  }
+  if (grows) {
+    grant(worker, lease, reply, acts);
     return;
   }
   acts.stop = acts.stop || reply.stop == 1;
@@ -339,6 +345,23 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   } else {
     fail(lease, text_of(worker, reply, place), acts);
   }
+}
+
+// The lease keeps the memory, whatever becomes of the worker.
+void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, Acts& acts) {
+  RequestHead& head = worker.channel.head(base_);
+  std::shared_ptr<ArrayBlock> block;
+  const bool known = reply.wanted_dtype <= static_cast<std::uint32_t>(Dtype::record);
+  const Dtype dtype = known ? static_cast<Dtype>(reply.wanted_dtype) : Dtype::uint8;
+  try {
+    block = node_.arrays->allocate(reply.wanted_bytes, dtype,
+                                   Shape{reply.wanted_bytes / std::max<std::size_t>(item_bytes(dtype), 1)});
+    lease.grants.push_back(block);
+  } catch (const std::exception&) { block = nullptr; }  // the worker says it, with its message
+  head.grant_offset.store(block ? block->offset() : 0, std::memory_order_relaxed);
+  head.grant_bytes.store(block ? block->room() : 0, std::memory_order_relaxed);
+  head.grants.fetch_add(1, std::memory_order_release);  // GRANT(head)
+  acts.wake.push_back(index_of(worker));
 }
 
 // The messages before this one may have taken the memory: a fresh process may do it.

@@ -64,15 +64,19 @@ std::string Pump::memory_killer_text() {
          "size of the outputs";
 }
 
-Pump::Pump(Segment& segment, HostPage& page, std::chrono::nanoseconds grace)
-    : segment_{segment}, page_{page}, grace_{grace}, epoll_{make_epoll()}, sleeper_{page.sleep_word} {}
+Pump::Pump(std::vector<Segment*> segments, HostPage& page, std::chrono::nanoseconds grace)
+    : segments_{std::move(segments)},
+      page_{page},
+      grace_{grace},
+      epoll_{make_epoll()},
+      sleeper_{page.sleep_word} {}
 
 Pump::~Pump() { stop(); }
 
 void Pump::start(std::vector<WorkerPlan> plans) {
   plans_ = std::move(plans);
   slots_.resize(plans_.size());
-  launcher_ = std::make_unique<Launcher>(segment_, [this](std::uint32_t slot, std::uint32_t incarnation) {
+  launcher_ = std::make_unique<Launcher>(segments_, [this](std::uint32_t slot, std::uint32_t incarnation) {
     serve(plans_[slot], incarnation);
   });
   std::promise<void> started;

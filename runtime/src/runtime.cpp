@@ -65,6 +65,10 @@ void Runtime::stop() noexcept { core_->stop(); }
 std::uint32_t Runtime::in_flight() const noexcept { return core_->in_flight(); }
 std::uint64_t Runtime::live_messages() const noexcept { return core_->live_messages(); }
 std::uint64_t Runtime::lent_blocks() const noexcept { return core_->lent_blocks(); }
+std::vector<ArrayInfo> Runtime::arrays() const { return core_->shared_arrays(); }
+std::shared_ptr<ArrayBlock> Runtime::make_array(std::size_t bytes, Dtype dtype, const Shape& shape) {
+  return core_->arrays()->allocate(bytes, dtype, shape);
+}
 Audit Runtime::audit() const { return core_->audit(); }
 std::vector<pid_t> Runtime::worker_pids() const { return core_->worker_pids(false); }
 std::vector<pid_t> Runtime::spare_pids() const { return core_->worker_pids(true); }

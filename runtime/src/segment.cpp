@@ -36,10 +36,10 @@ void check_limit_on_files(std::size_t bytes) {
                   describe_bytes(bytes), describe_bytes(limit.rlim_cur)));
 }
 
-int make_file(std::size_t bytes) {
+int make_file(std::size_t bytes, const char* name) {
   check_limit_on_files(bytes);
-  int file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-  if (file < 0 && errno == EINVAL) file = memfd_create("tandem", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  int file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+  if (file < 0 && errno == EINVAL) file = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (file < 0) {
     throw MemoryError(
         fmt::format("cannot create shared memory: {}; raise the limit on open files "
@@ -124,11 +124,11 @@ std::size_t Segment::page_bytes() noexcept {
   return bytes;
 }
 
-Segment::Segment(std::size_t bytes) {
+Segment::Segment(std::size_t bytes, const char* name) {
   namespace bip = boost::interprocess;
   // No fork of ours before the file is known to belong to this process, and the mapping is not inherited.
   const std::lock_guard lock{fork_mutex()};
-  file_ = Descriptor{make_file(round_up(bytes, page_bytes()))};
+  file_ = Descriptor{make_file(round_up(bytes, page_bytes()), name)};
   try {
     region_ = bip::mapped_region{*this, bip::read_write};
   } catch (const bip::interprocess_exception& error) {

@@ -25,7 +25,17 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
                        const std::atomic<std::uint32_t>& stopping)
     : Crew{node, pool, outlet}, spawn_{std::move(spawn)} {
   for (int index = 0; index < node.config.workers; ++index) {
-    workers_.push_back({nullptr, Context{node.name, node.random_key, index, &stopping}});
+    workers_.push_back({nullptr, Context{node.name, node.random_key, index, &stopping}, nullptr, nullptr});
+  }
+  for (Worker& worker : workers_) {
+    if (!node.arrays) continue;
+    worker.grant = std::make_unique<const Context::Grant>([this, &worker](std::size_t bytes, Dtype dtype,
+                                                                          const Shape& shape) {
+      if (worker.lease == nullptr) throw Error("shared arrays are made for messages, not in start()");
+      worker.lease->grants.push_back(node_.arrays->allocate(bytes, dtype, shape));
+      return worker.lease->grants.back();
+    });
+    worker.context.grant_from(*worker.grant);
   }
   if (node.config.deadline) {
     watch_ = std::make_unique<DeadlineWatch>(node.name, *node.config.deadline, workers_.size());
@@ -173,6 +183,7 @@ void ThreadCrew::task_done() {
 void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
   Worker& worker = workers_[index];
   lease.worker = static_cast<int>(index);
+  worker.lease = &lease;
   worker.context.begin(lease.sequence, lease.attempt);
   if (watch_) watch_->begin(index, lease.sequence);
   std::byte* const output = output_of(lease);
@@ -189,6 +200,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
     lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
                                                       current_exception_text()});
   }
+  worker.lease = nullptr;
   lease.skipped = worker.context.skipped() && !lease.failure;
   if (watch_) watch_->end(index);
 }

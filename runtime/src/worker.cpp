@@ -36,7 +36,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Of this process, once it is a worker. A body may ask from threads of its own.
-std::atomic<bool> worker_process{false};
 std::atomic<bool> stop_wanted{false};
 
 // exit() in a body must not run what the host registered for its own exit: its threads, which
@@ -97,6 +96,7 @@ class Worker {
         host_bell_{*plan.host_bell},
         context_{node_.name, node_.random_key, -1, &plan.host->stopping} {
     context_.ask_worker_from(wait_number_);
+    if (plan.arrays != nullptr) context_.grant_from(grant_);
   }
 
   void restrict_memory() const;
@@ -109,10 +109,13 @@ class Worker {
  private:
   int wait_number();
   void take_number(int number);
+  std::shared_ptr<ArrayBlock> wait_grant(std::size_t bytes, Dtype dtype);
   void work(const RequestToken& request);
   bool is_exhausted() const;
   const void* find_input(const RequestToken& request, Arrays& arrays);
   void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
+  ReplyToken token_of(ReplyKind kind, const RequestToken& request) const;
+  void take_grants_back();
   void wait_for_requests();
   void end_with_the_server() const;
   void ring_host();
@@ -133,7 +136,14 @@ class Worker {
   Ringer<> host_;
   const HostBell host_bell_;
   const pid_t server_ = getppid();
+  const std::thread::id thread_ = std::this_thread::get_id();
   const std::function<int()> wait_number_ = [this] { return wait_number(); };
+  const Context::Grant grant_ = [this](std::size_t bytes, Dtype dtype, const Shape&) {
+    return wait_grant(bytes, dtype);
+  };
+  std::uint64_t granted_ = 0;
+  const RequestToken* at_ = nullptr;                         // the request that the body is at; null: none
+  std::vector<std::shared_ptr<ArrayBlock>> granted_blocks_;  // for it
   int number_ = -1;
   Context context_;
   std::unique_ptr<Body> body_;
@@ -148,6 +158,10 @@ void Worker::restrict_memory() const {
   // Failure of these calls costs protection, not correctness.
   madvise(plan_.base, plan_.segment_bytes, MADV_DONTFORK);
   mprotect(plan_.base, plan_.segment_bytes, PROT_READ);
+  if (plan_.arrays != nullptr) {
+    madvise(plan_.arrays, plan_.arrays_bytes, MADV_DONTFORK);
+    mprotect(plan_.arrays, plan_.arrays_bytes, PROT_READ);
+  }
   mprotect(plan_.base + plan_.channel.reply_offset(), plan_.channel.reply_bytes(), PROT_READ | PROT_WRITE);
 }
 
@@ -181,6 +195,37 @@ int Worker::wait_number() {
     end_with_the_server();
     bell_.wait(heard);
   }
+}
+
+// Woken by the host when it has looked for memory; ended with the host or the fork server. The host learns of the end of
+// this process at any line of this, and takes the memory back with the message.
+std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype) {
+  if (at_ == nullptr) throw Error("shared arrays are made for messages, not in start()");
+  if (std::this_thread::get_id() != thread_)
+    throw Error("only the worker's own thread can ask for a shared array");
+  ReplyToken token = token_of(ReplyKind::grow, *at_);
+  token.wanted_bytes = std::max<std::size_t>(bytes, 1);
+  token.wanted_dtype = static_cast<std::uint32_t>(dtype);
+  replies_.push(token);
+  replies_.publish();
+  ring_host();
+  ++granted_;
+  for (;;) {
+    const std::uint32_t heard = bell_.count();
+    if (head_.grants.load(std::memory_order_acquire) >= granted_) break;  // GRANT(head)
+    end_with_the_server();
+    bell_.wait(heard);
+  }
+  const std::uint64_t offset = head_.grant_offset.load(std::memory_order_relaxed);
+  const std::uint64_t room = head_.grant_bytes.load(std::memory_order_relaxed);
+  if (room == 0) {
+    throw MemoryError(
+        fmt::format("no room for a shared array of {} ({} in all); drop handles of arrays that are done with, "
+                    "or raise arrays",
+                    describe_bytes(bytes), describe_bytes(plan_.arrays_bytes)));
+  }
+  granted_blocks_.push_back(std::make_shared<ArrayBlock>(plan_.arrays + offset, offset, bytes, room));
+  return granted_blocks_.back();
 }
 
 // Private memory that can be written counts (getrlimit(2), RLIMIT_DATA): what the body allocates, its threads'
@@ -249,6 +294,7 @@ void Worker::serve() {
 
 void Worker::work(const RequestToken& request) {
   context_.begin(request.sequence, request.attempt);
+  at_ = &request;
   std::byte* const output = block(node_, request.block) + node_.layout.output_offset();
   Arrays input_arrays;
   const void* const input = find_input(request, input_arrays);
@@ -267,7 +313,18 @@ void Worker::work(const RequestToken& request) {
     reply(ReplyKind::failed, request, exhausted ? memory_text_ : current_exception_text(),
           exhausted && has_worked_);
   }
+  at_ = nullptr;
+  take_grants_back();
   has_worked_ = true;
+}
+
+// What the host makes of them now is its own affair.
+void Worker::take_grants_back() {
+  for (const auto& block : granted_blocks_) {
+    block->end();
+    if (block->was_writable()) mprotect(plan_.arrays + block->offset(), block->room(), PROT_READ);
+  }
+  granted_blocks_.clear();
 }
 
 // Whether the exception being handled says that worker_memory did not suffice. What derives from std::bad_alloc is
@@ -294,14 +351,19 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   return &arrays;
 }
 
-void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again) {
-  const Clock::time_point end = Clock::now();
+ReplyToken Worker::token_of(ReplyKind kind, const RequestToken& request) const {
   ReplyToken token;
   token.kind = kind;
   token.incarnation = incarnation_;
   token.block = request.block;
   token.generation = request.generation;
   token.sequence = request.sequence;
+  return token;
+}
+
+void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again) {
+  const Clock::time_point end = Clock::now();
+  ReplyToken token = token_of(kind, request);
   token.again = again ? 1 : 0;
   token.skip = context_.skipped() ? 1 : 0;
   token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
@@ -340,7 +402,7 @@ void Worker::end_with_the_server() const {
 }
 
 void take_a_workers_place(const WorkerPlan& plan) {
-  worker_process.store(true, std::memory_order_relaxed);
+  become_worker_process();
   name_process(*plan.node, "+");
   // The kernel's memory killer should take a worker before the host.
   const int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -355,7 +417,6 @@ void take_a_workers_place(const WorkerPlan& plan) {
 
 }  // namespace
 
-bool is_worker_process() noexcept { return worker_process.load(std::memory_order_relaxed); }
 void ask_host_to_stop() noexcept { stop_wanted.store(true, std::memory_order_relaxed); }
 
 void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {

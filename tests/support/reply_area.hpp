@@ -29,7 +29,7 @@ class ReplyArea {
     if (maps == nullptr) std::abort();
     char line[512];
     while (std::fgets(line, sizeof line, maps) != nullptr) {
-      if (std::strstr(line, "memfd:tandem") == nullptr) continue;
+      if (std::strstr(line, "memfd:tandem ") == nullptr) continue;  // not the shared arrays
       char* rest = nullptr;
       auto* const begin = reinterpret_cast<std::byte*>(std::strtoull(line, &rest, 16));
       if (host_page_ == nullptr) host_page_ = begin;

@@ -33,6 +33,12 @@ struct RequestHead {
   /// The worker's number, or one of those below. A spare waits for it on the bell, if its body asks.
   std::atomic<std::int32_t> number{0};
 
+  // What the worker's body was granted last (ReplyKind::grow). The count, of this incarnation, is stored last (release), and
+  // read first (acquire): GRANT(head).
+  std::atomic<std::uint64_t> grants{0};
+  std::atomic<std::uint64_t> grant_offset{0};  // in the store of shared arrays
+  std::atomic<std::uint64_t> grant_bytes{0};   // 0: refused
+
   static constexpr std::int32_t kSpare = -1;     // no number yet
   static constexpr std::int32_t kNoneEver = -2;  // the run is ending
 };
@@ -56,7 +62,8 @@ struct alignas(kCacheLine) RequestToken {
 };
 static_assert(sizeof(RequestToken) == kCacheLine);
 
-enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4 };
+/// grow: the body wants shared memory, and waits for it; no answer to the request.
+enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4, grow = 5 };
 
 /// Worker to host.
 struct ReplyToken {
@@ -70,7 +77,9 @@ struct ReplyToken {
   std::uint32_t stop = 0;              // 1: the body called Runtime::stop()
   std::uint32_t again = 0;             // 1, failed: for want of memory, which a fresh process may have
   std::uint32_t skip = 0;              // 1, done: the message makes no item
-  std::uint32_t spare[4] = {};
+  std::uint64_t wanted_bytes = 0;      // grow: at least 1
+  std::uint32_t wanted_dtype = 0;      // grow: a hint, for whoever looks at what is alive
+  std::uint32_t spare = 0;
 };
 static_assert(sizeof(ReplyToken) == kCacheLine);
 

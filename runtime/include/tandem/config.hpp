@@ -81,7 +81,8 @@ class Config {
   bool deterministic = true;             ///< restore FIFO order
   std::optional<std::size_t> in_flight;  ///< items, 1 to 1'000'000; unset: the runtime chooses
   std::optional<std::size_t> memory;     ///< bytes of arrays; unset: chosen from the machine
-  std::uint64_t seed = 0;                ///< of all random streams
+  std::optional<std::size_t> arrays;  ///< bytes of shared arrays; unset: half of what the machine has available
+  std::uint64_t seed = 0;             ///< of all random streams
   std::chrono::nanoseconds grace = std::chrono::milliseconds{5};     ///< stop() lets a busy worker process
                                                                      ///< finish this long, then kills it
   std::chrono::nanoseconds hold_timeout = std::chrono::seconds{10};  ///< next() waits this long when the

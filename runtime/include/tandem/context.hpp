@@ -8,9 +8,14 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <string_view>
 
 namespace tandem {
+
+class ArrayBlock;
+class Shape;
+enum class Dtype : std::uint8_t;
 
 /// A repeatable stream of random numbers, one per message; works with every std::..._distribution.
 /// Method    Philox4x64-10 of Random123 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
@@ -89,6 +94,11 @@ class Context {
   /// For the runtime: whom worker() asks while the number is not known. Lifetime: the context's.
   void ask_worker_from(const std::function<int()>& ask) noexcept { ask_worker_ = &ask; }
   void set_worker(int worker) noexcept { worker_ = worker; }
+  /// For the runtime: who gives shared memory to the body. Lifetime: the context's.
+  using Grant = std::function<std::shared_ptr<ArrayBlock>(std::size_t bytes, Dtype dtype, const Shape& shape)>;
+  void grant_from(const Grant& grant) noexcept { grant_ = &grant; }
+  /// For array<T>(context, shape).
+  [[nodiscard]] std::shared_ptr<ArrayBlock> grant(std::size_t bytes, Dtype dtype, const Shape& shape) const;
   /// The node's name.
   [[nodiscard]] std::string_view node() const noexcept { return node_; }
 
@@ -115,6 +125,7 @@ class Context {
   std::uint64_t sequence_ = 0;
   mutable int worker_;
   const std::function<int()>* ask_worker_ = nullptr;
+  const Grant* grant_ = nullptr;
   int attempt_ = 1;
   bool skipped_ = false;
 };

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <tandem/array_store.hpp>
 #include <tandem/audit.hpp>
 #include <tandem/config.hpp>
 #include <tandem/crew.hpp>
@@ -72,6 +73,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   /// A source whose messages are made in blocks, by the program itself. Returns the node's index; its feed() is there
   /// once the run has begun.
   std::uint32_t add_feed(std::string name, BlockLayout layout);
+  /// A node with a source of its own, for calls that are no part of the graph. Their messages are kept by `store`.
+  std::uint32_t add_calls(NewNode node, std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store);
   void add_parameter(std::shared_ptr<ParameterCell> cell);
   /// Returns the sequencer's bit in Lease::sequencers.
   std::uint64_t add_sequencer(Member& member);
@@ -113,7 +116,13 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   Feed* feed(std::uint32_t node) noexcept {
     return is_gathering() || node >= feed_of_.size() ? nullptr : feed_of_[node];
   }
-  Source& source_of_feed(std::uint32_t node) noexcept { return *sources_[feed_sources_.at(node)].source; }
+  Source& source_of_feed(std::uint32_t node) noexcept { return own_source(node); }
+  /// Of a feeder or of calls.
+  Source& own_source(std::uint32_t node) noexcept { return *sources_[own_sources_.at(node)].source; }
+  /// Where shared arrays live; made at the first call.
+  /// Errors    throws Error when that comes after worker processes were started, which would not have it; MemoryError.
+  std::shared_ptr<ArrayStore> arrays();
+  std::vector<ArrayInfo> shared_arrays();
   /// Whether the item's message was made by a source of this runtime.
   bool owns(const Lease& item) const noexcept {
     return item.root->run == static_cast<const SourceListener*>(this);
@@ -132,6 +141,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     std::unique_ptr<Source> source;
     std::function<std::unique_ptr<MessageStore>(std::uint32_t)> make_store;
     std::uint32_t extra = 0;  // credits beyond in_flight
+    bool apart = false;       // of calls: its messages never enter the graph
   };
 
   void must_be_gathering() const;
@@ -142,6 +152,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   void build();  // segment, pools, crews
   void build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot);
   std::uint32_t extra_blocks(const NodeInfo& node) const;
+  std::size_t sources_to(const NodeInfo& node) const;
   void open_sources();
   void begin();
   void open_members();
@@ -166,10 +177,12 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::uint32_t slots_ = 0;
   std::vector<ChannelLayout> channels_;  // by slot
   std::unique_ptr<Segment> segment_;
+  std::mutex arrays_mutex_;  // guards who makes arrays_
+  std::shared_ptr<ArrayStore> arrays_;
   HostPage* page_ = nullptr;
   std::vector<std::unique_ptr<Pool>> pools_;
   std::unique_ptr<Pump> pump_;
-  std::map<std::uint32_t, std::size_t> feed_sources_;  // by node
+  std::map<std::uint32_t, std::size_t> own_sources_;  // by node: a feeder's, or calls'
   std::vector<std::unique_ptr<Crew>> crews_;
   std::vector<std::unique_ptr<Feed>> feeds_;
   std::vector<Crew*> crew_of_;  // by node; null: it is a feeder

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include <tandem/descriptor.hpp>
 #include <tandem/segment.hpp>
@@ -54,8 +55,9 @@ class Launcher {
   };
   using Report = std::variant<Started, NotStarted, Unwatched, Ended, Inspected>;
 
-  /// worker_main runs in each new worker, which has the segment mapped, and must not return.
-  Launcher(Segment& segment, std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
+  /// worker_main runs in each new worker, which has the segments mapped, and must not return.
+  Launcher(std::vector<Segment*> segments,
+           std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
   ~Launcher();
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
@@ -80,7 +82,7 @@ class Launcher {
  private:
   pid_t fork_server();
 
-  Segment& segment_;
+  const std::vector<Segment*> segments_;
   std::function<void(std::uint32_t, std::uint32_t)> worker_main_;
   Descriptor socket_;
   Descriptor pidfd_;

@@ -31,6 +31,7 @@
 namespace tandem {
 
 struct Lease;
+class ArrayBlock;
 
 /// Takes leases back. Called by whichever thread drops the last handle; must not throw or block.
 class LeaseOwner {
@@ -72,7 +73,8 @@ struct alignas(64) Lease {
   Arrays arrays;                       // used when the item is a set of arrays
   std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
   std::uint32_t node = 0;              // the node that made it
-  std::unique_ptr<Failure> failure;    // set when the item carries an error and no value
+  std::vector<std::shared_ptr<ArrayBlock>> grants;  // shared memory that the item's body asked for
+  std::unique_ptr<Failure> failure;                 // set when the item carries an error and no value
 
   // Of a root.
   const std::type_info* type = nullptr;  // of the message at payload

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include <tandem/array_store.hpp>
 #include <tandem/config.hpp>
 #include <tandem/context.hpp>
 #include <tandem/pool.hpp>
@@ -33,6 +34,7 @@ struct NodeInfo {
   BlockLayout layout;
   BlockAreas blocks;
   std::function<std::unique_ptr<Body>()> make_body;
+  std::shared_ptr<ArrayStore> arrays;  // of the runtime; null when it has no shared arrays
 
   bool output_is_arrays() const noexcept { return layout.arrays != nullptr; }
 };

@@ -25,7 +25,8 @@ namespace tandem {
 /// Threads   start(), stop() by the runtime; ring() by any; the rest by the pump's own thread.
 class Pump {
  public:
-  Pump(Segment& segment, HostPage& page, std::chrono::nanoseconds grace);
+  /// segments: those that workers share.
+  Pump(std::vector<Segment*> segments, HostPage& page, std::chrono::nanoseconds grace);
   ~Pump();
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
@@ -76,7 +77,7 @@ class Pump {
   std::string memory_killer_text();
   bool awaits_any() const noexcept;
 
-  Segment& segment_;
+  const std::vector<Segment*> segments_;
   HostPage& page_;
   const std::chrono::nanoseconds grace_;
   const PipeBell bell_;  // the workers'

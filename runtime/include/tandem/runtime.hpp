@@ -2,12 +2,16 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include <tandem/audit.hpp>
 #include <tandem/config.hpp>
+#include <tandem/shared_array.hpp>
 
 namespace tandem {
 
@@ -33,6 +37,30 @@ class Runtime {
   Runtime& operator=(const Runtime&) = delete;
 
   const Config& config() const noexcept;
+
+  /// An array in memory that workers share, of indeterminate contents; all elements `value`; or a copy.
+  /// Errors    throws MemoryError when there is no room (key `arrays`), or the system refuses the pages; Error for a shape that
+  ///           does not fit the address space or the elements, and when worker processes were started before the first
+  ///           array or Executor was made.
+  template <Element T>
+  [[nodiscard]] SharedArray<T> array(const Shape& shape) {
+    return SharedArray<T>{make_array(detail::bytes_of<T>(shape), dtype_of<T>, shape), 0, shape};
+  }
+  template <Element T>
+  [[nodiscard]] SharedArray<T> array(const Shape& shape, T value) {
+    SharedArray<T> made = array<T>(shape);
+    std::fill(made.begin(), made.end(), value);
+    return made;
+  }
+  template <Element T>
+  [[nodiscard]] SharedArray<T> array(const Shape& shape, std::span<const T> elements) {
+    if (elements.size() != shape.elements()) detail::refuse_elements(shape, elements.size());
+    SharedArray<T> made = array<T>(shape);
+    std::copy(elements.begin(), elements.end(), made.begin());
+    return made;
+  }
+  /// The shared arrays that are alive, by id: how large, how many handles, and which calls hold them.
+  [[nodiscard]] std::vector<ArrayInfo> arrays() const;
 
   /// Starts the workers; done by the first next() or activate() otherwise. Once; then does nothing.
   /// Errors    throws ConfigError (unknown node), MemoryError (not enough for one item, or for
@@ -65,6 +93,8 @@ class Runtime {
   const std::shared_ptr<Core>& core() const noexcept { return core_; }
 
  private:
+  std::shared_ptr<ArrayBlock> make_array(std::size_t bytes, Dtype dtype, const Shape& shape);
+
   std::shared_ptr<Core> core_;
 };
 

@@ -19,8 +19,9 @@ namespace tandem {
 /// Threads   back() and release() may be called by several threads; all else is constant after construction.
 class Segment {
  public:
+  /// name      as /proc/PID/maps shows it, for people.
   /// Errors    throws MemoryError when the system refuses the file or the address space.
-  explicit Segment(std::size_t bytes);
+  explicit Segment(std::size_t bytes, const char* name = "tandem");
   Segment(const Segment&) = delete;
   Segment& operator=(const Segment&) = delete;
 

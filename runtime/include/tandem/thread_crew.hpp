@@ -41,6 +41,9 @@ class ThreadCrew final : public Crew {
   struct Worker {
     std::unique_ptr<Body> body;
     Context context;
+    Lease* lease = nullptr;  // the item that its body makes now
+    std::unique_ptr<const Context::Grant>
+        grant;                  // where the context finds it; null: there are no shared arrays
     State state = State::busy;  // start() is the first thing it does
     std::uint64_t service_nanoseconds = 0;
   };

@@ -6,6 +6,7 @@
 #include <tandem/channel.hpp>
 #include <tandem/doorbell.hpp>
 #include <tandem/node.hpp>
+#include <tandem/role.hpp>
 
 namespace tandem {
 
@@ -17,12 +18,12 @@ struct WorkerPlan {
   ChannelLayout channel;
   std::byte* base = nullptr;  // of the segment
   std::size_t segment_bytes = 0;
+  std::byte* arrays = nullptr;  // of the store of shared arrays; null: there is none
+  std::size_t arrays_bytes = 0;
   HostPage* host = nullptr;
   const PipeBell* host_bell = nullptr;  // the pump's
 };
 
-/// Whether this process is a worker.
-bool is_worker_process() noexcept;
 /// In a worker: what it replies next asks the host to stop the run.
 void ask_host_to_stop() noexcept;
 

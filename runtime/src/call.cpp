@@ -1,0 +1,224 @@
+#include <tandem/call.hpp>
+
+#include <dlfcn.h>
+#include <link.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <xxhash.h>
+
+#include <fmt/format.h>
+
+#include <tandem/error.hpp>
+
+namespace tandem {
+namespace {
+
+std::uint64_t hash_of(std::string_view name) { return XXH3_64bits(name.data(), name.size()); }
+
+struct Module {
+  std::uint64_t wanted = 0;  // by name's hash; unused when an address is looked for
+  const std::byte* address = nullptr;
+  std::uint64_t name = 0;
+  const std::byte* base = nullptr;
+  bool found = false;
+};
+
+bool holds(const dl_phdr_info& info, const std::byte* address) {
+  for (int i = 0; i < info.dlpi_phnum; ++i) {
+    const auto& part = info.dlpi_phdr[i];
+    if (part.p_type != PT_LOAD) continue;
+    const auto* const begin = reinterpret_cast<const std::byte*>(info.dlpi_addr + part.p_vaddr);
+    if (address >= begin && address < begin + part.p_memsz) return true;
+  }
+  return false;
+}
+
+int look(dl_phdr_info* info, std::size_t, void* argument) {
+  auto& module = *static_cast<Module*>(argument);
+  const std::uint64_t name = hash_of(info->dlpi_name);  // the program's own is empty
+  const bool is_it = module.address != nullptr ? holds(*info, module.address) : name == module.wanted;
+  if (!is_it) return 0;
+  module.name = name;
+  module.base = reinterpret_cast<const std::byte*>(info->dlpi_addr);
+  module.found = true;
+  return 1;
+}
+
+// The arrays of one call, in a worker process. What an earlier call has made writable, and this one is lent again, stays so: to
+// change the protection of pages that were touched costs much more than to leave it.
+class WorkerArrays final : public ArrayFinder {
+ public:
+  using Writable = std::map<std::uint64_t, std::uint64_t>;  // room by offset
+
+  WorkerArrays(std::byte* base, std::size_t bytes, Writable& writable)
+      : base_{base}, bytes_{bytes}, writable_{writable} {}
+  ~WorkerArrays() {
+    for (const auto& block : blocks_) {
+      block->end();
+      if (block->was_writable()) writable_[block->offset()] = block->room();
+    }
+  }
+  WorkerArrays(const WorkerArrays&) = delete;
+  WorkerArrays& operator=(const WorkerArrays&) = delete;
+
+  std::shared_ptr<ArrayBlock> find(const ArrayToken& token) override {
+    for (const auto& block : blocks_) {
+      if (block->offset() != token.offset) continue;
+      if (token.read_only == 0) keep_writable(*block);
+      return block;
+    }
+    if (token.offset > bytes_ || token.room > bytes_ - token.offset)
+      throw Error("a shared array lies outside of its store");
+    const auto block =
+        std::make_shared<ArrayBlock>(base_ + token.offset, token.offset, token.bytes, token.room);
+    if (token.read_only == 0) keep_writable(*block);
+    blocks_.push_back(block);
+    return block;
+  }
+
+  /// All that the call is lent is known: nothing else stays writable.
+  void known() {
+    for (auto one = writable_.begin(); one != writable_.end();) {
+      const bool lent = std::any_of(blocks_.begin(), blocks_.end(), [one](const auto& block) {
+        return block->offset() == one->first && block->was_writable();
+      });
+      if (lent) {
+        ++one;
+        continue;
+      }
+      mprotect(base_ + one->first, one->second, PROT_READ);
+      // Part of it may be lent now as another array.
+      for (const auto& block : blocks_) {
+        const bool overlaps =
+            block->offset() < one->first + one->second && one->first < block->offset() + block->room();
+        if (overlaps && block->was_writable())
+          mprotect(base_ + block->offset(), block->room(), PROT_READ | PROT_WRITE);
+      }
+      one = writable_.erase(one);
+    }
+  }
+
+ private:
+  void keep_writable(ArrayBlock& block) {
+    const auto known = writable_.find(block.offset());
+    if (known != writable_.end() && known->second == block.room()) block.set_writable();
+  }
+
+  std::byte* const base_;
+  const std::size_t bytes_;
+  Writable& writable_;
+  std::vector<std::shared_ptr<ArrayBlock>> blocks_;
+};
+
+class CallBody final : public Body {
+ public:
+  CallBody(std::shared_ptr<ArrayStore> store, std::function<void(Context&)> initialise,
+           std::span<const std::shared_ptr<ArrayBlock>> (*arrays_of)(std::uint64_t))
+      : store_{std::move(store)}, initialise_{std::move(initialise)}, arrays_of_{arrays_of} {}
+
+  void start(Context& context) override {
+    if (initialise_) initialise_(context);
+  }
+
+  void run(const void* input, void* output, Context& context) override {
+    const auto& message = *static_cast<const CallMessage*>(input);
+    auto& result = *static_cast<CallResult*>(output);
+    if (message.once != 0 && context.attempt() > 1) {
+      throw Error(
+          "its worker ended in this call, which may have written to its arrays, so it is not begun again; pass "
+          "an array as "
+          "const SharedArray<T>& or SharedArray<const T> if the function only reads it");
+    }
+    const bool is_inline = message.bytes <= CallMessage::kInline;
+    const std::byte* const bytes = is_inline ? message.arguments : store_->segment().base() + message.place;
+    if (is_worker_process()) {
+      WorkerArrays arrays{store_->segment().base(), store_->segment().size(), writable_};
+      call(
+          message, {bytes, message.bytes}, arrays, [&arrays] { arrays.known(); }, result, context);
+    } else {
+      LentArrays arrays{arrays_of_(message.call)};
+      call(
+          message, {bytes, message.bytes}, arrays, [] {}, result, context);
+    }
+  }
+
+ private:
+  template <class Known>
+  void call(const CallMessage& message, std::span<const std::byte> bytes, ArrayFinder& arrays, Known known,
+            CallResult& result, Context& context) {
+    ArchiveReader arguments{bytes, arrays};
+    arguments.on_end = known;
+    ArchiveWriter written;
+    thunk_of(message.thunk)(arguments, written, context);
+    result.bytes = written.bytes().size();
+    result.place = 0;
+    if (result.bytes <= CallResult::kInline) {
+      std::memcpy(result.result, written.bytes().data(), result.bytes);
+      return;
+    }
+    const auto block = context.grant(result.bytes, Dtype::uint8, Shape{result.bytes});
+    std::memcpy(block->writable(), written.bytes().data(), result.bytes);
+    result.place = block->offset();
+  }
+
+  Thunk thunk_of(const CodeAddress& address) {
+    const std::pair key{address.module, address.offset};
+    const auto known = thunks_.find(key);
+    if (known != thunks_.end()) return known->second;
+    const auto thunk = reinterpret_cast<Thunk>(const_cast<void*>(address.find()));
+    thunks_[key] = thunk;
+    return thunk;
+  }
+
+  const std::shared_ptr<ArrayStore> store_;
+  const std::function<void(Context&)> initialise_;
+  std::span<const std::shared_ptr<ArrayBlock>> (*const arrays_of_)(std::uint64_t);
+  WorkerArrays::Writable writable_;
+  std::map<std::pair<std::uint64_t, std::uint64_t>, Thunk> thunks_;  // by module and offset
+};
+
+}  // namespace
+
+CodeAddress CodeAddress::of(const void* function) {
+  Module module;
+  module.address = static_cast<const std::byte*>(function);
+  dl_iterate_phdr(look, &module);
+  if (!module.found) throw Error("a function that is in no file of the program cannot be called in a worker");
+  return {module.name, static_cast<std::uint64_t>(module.address - module.base)};
+}
+
+const void* CodeAddress::find() const {
+  Module found;
+  found.wanted = module;
+  dl_iterate_phdr(look, &found);
+  if (!found.found) {
+    throw Error(
+        "the function is in a library that was loaded after the worker was started; load it before the first "
+        "call");
+  }
+  return found.base + offset;
+}
+
+std::shared_ptr<ArrayBlock> LentArrays::find(const ArrayToken& token) {
+  for (const auto& lent : {arguments_, granted_}) {
+    for (const auto& block : lent) {
+      if (block->offset() == token.offset) return block;
+    }
+  }
+  throw Error("a shared array was handed over that was not lent");
+}
+
+std::unique_ptr<Body> make_call_body(
+    std::shared_ptr<ArrayStore> store, std::function<void(Context&)> initialise,
+    std::span<const std::shared_ptr<ArrayBlock>> (*arrays_of)(std::uint64_t call)) {
+  return std::make_unique<CallBody>(std::move(store), std::move(initialise), arrays_of);
+}
+
+}  // namespace tandem
