@@ -3,7 +3,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -43,7 +42,8 @@ tandem::Config configuration(const Options& options) {
 class Analysis {
  public:
   explicit Analysis(const Options& options)
-      : runtime_{configuration(options)},
+      : talks_{options.turns == 0},
+        runtime_{configuration(options)},
         steps_{graph_, runtime_, "steps", simulation::frame(options.cells)},
         spectrum_{graph_, runtime_, "spectrum", simulation::Spectrometer{options.cells, options.crash_every}},
         pictures_{graph_, runtime_, "pictures", simulation::Painter{options.output}},
@@ -90,20 +90,20 @@ class Analysis {
   /// Seconds of each push of a frame that entered the graph, and of each that was dropped.
   const std::vector<double>& entered() const { return entered_; }
   const std::vector<double>& dropped() const { return dropped_; }
-  bool talks = true;
 
  private:
   void count(const Item<simulation::Spectrum>& item) {
     if (!item.ok()) {
       ++crashes_;
-      if (talks) fmt::print("frame {}: {}\n", item.sequence(), item.error()->reason);
+      if (talks_) fmt::print("frame {}: {}\n", item.sequence(), item.error()->reason);
       return;
     }
     ++spectra_seen_;
-    if (talks && item.sequence() % 25 == 0)
+    if (talks_ && item.sequence() % 25 == 0)
       fmt::print("step {}: mean {:.4f}, wavelength {:.1f} cells\n", item->step, item->mean, item->wavelength);
   }
 
+  const bool talks_;  // of each result
   tandem::Runtime runtime_;
   oneapi::tbb::flow::graph graph_;
   tandem::feeder_node<Arrays> steps_;
@@ -129,39 +129,43 @@ void run(const Options& options) {
   analysis.print_counts();
 }
 
-/// The loop's own time for a step, without and with the analysis, turn about, `steps` steps each time.
+void print_steps(const char* what, const std::vector<double>& alone, const std::vector<double>& beside) {
+  const double before = simulation::median(alone);
+  const double after = simulation::median(beside);
+  fmt::print("a step, {}: {:.1f} us without the analysis, {:.1f} us with it ({:+.1f} %)\n", what, 1e6 * before,
+             1e6 * after, 100 * (after / before - 1));
+}
+
+void print_pushes(const char* what, const std::vector<double>& times) {
+  if (!times.empty())
+    fmt::print("push: {:.2f} us for a frame that {} ({})\n", 1e6 * simulation::median(times), what,
+               times.size());
+}
+
+/// The loop's own time for a step, without and with the analysis, turn about; medians.
 void measure(const Options& options) {
   simulation::Solver solver{options.cells};
   Analysis analysis{options};
-  analysis.talks = false;
-  std::vector<double> alone;
-  std::vector<double> beside;
+  simulation::Turns alone;
+  simulation::Turns beside;
   for (int turn = 0; turn < options.turns; ++turn) {
-    const simulation::Stopwatch without;
-    for (int step = 0; step < options.steps; ++step) solver.advance();
-    alone.push_back(without.seconds() / options.steps);
-
-    const simulation::Stopwatch with;
-    for (int step = 0; step < options.steps; ++step) {
-      solver.advance();
-      if (step % options.every == 0) analysis.push(solver, turn * options.steps + step);
-      analysis.take_results();
-    }
-    beside.push_back(with.seconds() / options.steps);
+    alone.add(options.steps, [&] {
+      for (int step = 0; step < options.steps; ++step) solver.advance();
+    });
+    beside.add(options.steps, [&] {
+      for (int step = 0; step < options.steps; ++step) {
+        solver.advance();
+        if (step % options.every == 0) analysis.push(solver, turn * options.steps + step);
+        analysis.take_results();
+      }
+    });
     analysis.wait_results();  // so that the next turn has the machine to itself
   }
   analysis.finish();
-  constexpr double kMicrosecond = 1e-6;
-  fmt::print(
-      "a step: {:.1f} us without the analysis, {:.1f} us with it ({:+.1f} %), medians of {} turns each\n",
-      simulation::median(alone) / kMicrosecond, simulation::median(beside) / kMicrosecond,
-      100 * (simulation::median(beside) / simulation::median(alone) - 1), options.turns);
-  for (const auto& [what, times] :
-       {std::pair{"entered", &analysis.entered()}, {"was dropped", &analysis.dropped()}}) {
-    if (times->empty()) continue;
-    fmt::print("push: {:.2f} us for a frame that {}, the median of {}\n",
-               simulation::median(*times) / kMicrosecond, what, times->size());
-  }
+  print_steps("by the clock", alone.elapsed, beside.elapsed);
+  print_steps("of processor time", alone.processor, beside.processor);
+  print_pushes("entered", analysis.entered());
+  print_pushes("was dropped", analysis.dropped());
   analysis.print_counts();
 }
 
@@ -169,6 +173,5 @@ void measure(const Options& options) {
 
 int main(int argc, char** argv) {
   const auto options = simulation::read_options(argc, argv);
-  if (!options) return 2;
-  options->turns > 0 ? measure(*options) : run(*options);
+  options.turns > 0 ? measure(options) : run(options);
 }

@@ -1,12 +1,14 @@
 #include "options.hpp"
 
+#include <cstdlib>
+
 #include <CLI/CLI.hpp>
 
 #include "solver.hpp"
 
 namespace simulation {
 
-std::optional<Options> read_options(int argc, char** argv) {
+Options read_options(int argc, char** argv) {
   Options options;
   CLI::App app{"Gray-Scott patterns, with spectra and pictures made in processes beside the loop",
                "simulation"};
@@ -33,10 +35,7 @@ std::optional<Options> read_options(int argc, char** argv) {
       ->check(CLI::Range(1, 1'000'000));
   try {
     app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    static_cast<void>(app.exit(error));
-    return std::nullopt;
-  }
+  } catch (const CLI::ParseError& error) { std::exit(app.exit(error)); }
   return options;
 }
 

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <optional>
 #include <string>
 
 namespace simulation {
@@ -16,7 +15,7 @@ struct Options {
   std::string output = "simulation-output";  // a folder
 };
 
-/// Returns   nothing when the user asked for help or for what cannot be; the answer is printed then.
-std::optional<Options> read_options(int argc, char** argv);
+/// Ends the program when the user asked for help, or for what cannot be.
+Options read_options(int argc, char** argv);
 
 }  // namespace simulation
