@@ -66,6 +66,41 @@ timeout 60 "$programs/push" >"$scratch/stdout" 2>"$scratch/stderr" || fail "push
 diff -u push.expected "$scratch/stdout" >&2 || fail "push: not what push.expected holds"
 (($(grep -c "SIGABRT" "$scratch/stderr") == 33)) || fail "push: wanted a line for each death: $(<"$scratch/stderr")"
 
+echo "simulation: a short run; one that drops frames; one that is timed"
+status=0
+(cd "$scratch" && timeout 60 "$programs/simulation" --cells 128 --steps 2500 --full block --output frames) \
+  >"$scratch/stdout" 2>"$scratch/stderr" || status=$?
+((status == 0)) || fail "simulation: exit status $status: $(<"$scratch/stderr")"
+diff -u simulation/simulation.expected "$scratch/stdout" >&2 || fail "simulation: not what simulation.expected holds"
+(($(wc -l <"$scratch/stderr") == 2)) || fail "simulation: wanted a line for each death: $(<"$scratch/stderr")"
+(($(find "$scratch/frames" -name 'step-*.png' -size +0 | wc -l) == 250)) || fail "simulation: wanted 250 pictures"
+for extra in "" "--time 3"; do
+  # shellcheck disable=SC2086  # none or two arguments
+  (cd "$scratch" && timeout 60 "$programs/simulation" --cells 128 --steps 500 --every 1 --output frames $extra) \
+    >"$scratch/stdout" 2>"$scratch/stderr" || fail "simulation $extra: exit status $?: $(<"$scratch/stderr")"
+  # "500 frames: 31 spectra, 0 crashes; 469 dropped": each ends as one of the three
+  tail -n 1 "$scratch/stdout" | awk '{ exit !($1 > 0 && $1 == $3 + $5 + $7) }' ||
+    fail "simulation $extra: frames are missing: $(<"$scratch/stdout")"
+done
+
+echo "legacy"
+same_output legacy/legacy.expected legacy
+
+echo "buffer and tokens, on threads and in processes"
+for placement in thread process; do
+  for workers in 1 4; do
+    place=("--tandem.config=systems/buffer.toml" "--tandem.node.producer."{"placement=$placement","workers=$workers"})
+    same_output systems/buffer.expected buffer "${place[@]}"
+    sort systems/buffer.expected >"$scratch/sorted.expected"
+    timeout 60 "$programs/buffer" "${place[@]}" --tandem.deterministic=false 2>&1 | sort >"$scratch/sorted" ||
+      fail "buffer without order: exit status $?"
+    diff -u "$scratch/sorted.expected" "$scratch/sorted" >&2 || fail "buffer without order: other lines"
+    same_output systems/tokens.expected tokens --tandem.config=systems/tokens.toml \
+      "--tandem.node.loader."{"placement=$placement","workers=$workers"} "--tandem.node.processor.placement=$placement"
+  done
+done
+same_output systems/tokens.expected tokens --tandem.config=systems/tokens.toml --tandem.node.processor.workers=2
+
 echo "tiles, a short run"
 picture 400 300 >"$scratch/grey.ppm"
 picture 300 255 >"$scratch/small.ppm"
