@@ -15,6 +15,9 @@ namespace {
 
 // A worker is given as many messages ahead as it is likely to finish in this time.
 constexpr std::uint64_t kAheadNanoseconds = 100'000;
+// To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
+// worker stand for a moment, and then there may be hundreds.
+constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
 // One that is at a message for so many times the usual time is held up, also while no other is idle.
 constexpr int kUsualTimes = 8;
 // A worker that ends idle is replaced at once, but not for ever.
@@ -240,7 +243,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
 // How long a worker may be at one message before those behind it are taken back. Somebody idle is reason enough, unless
 // it lacks a block: to give up another area's for it takes about so long.
 std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worker* idle) const {
-  std::uint64_t wait = kAheadNanoseconds;
+  std::uint64_t wait = kAheadNanoseconds + kTakeBackNanoseconds * worker.outstanding();
   if (idle == nullptr) wait = std::max<std::uint64_t>(10 * wait, kUsualTimes * worker.service_nanoseconds);
   const bool has_block =
       !node_.layout.is_large() || (idle != nullptr && pool_.has(static_cast<std::uint32_t>(idle->number)));
