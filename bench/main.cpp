@@ -16,8 +16,9 @@ struct Section {
 };
 
 constexpr Section kSections[] = {
-    {"tiny", bench::run_tiny},         {"big", bench::run_big},           {"lifecycle", bench::run_lifecycle},
-    {"recovery", bench::run_recovery}, {"executor", bench::run_executor}, {"footprint", bench::run_footprint},
+    {"tiny", bench::run_tiny},           {"big", bench::run_big},           {"order", bench::run_order},
+    {"lifecycle", bench::run_lifecycle}, {"recovery", bench::run_recovery}, {"executor", bench::run_executor},
+    {"footprint", bench::run_footprint},
 };
 
 }  // namespace
@@ -28,7 +29,7 @@ int main(int argc, char** argv) {
   bool quick = false;
   int at_most_seconds = static_cast<int>(options.at_most.count());
   CLI::App app{"Tandem beside hand-written oneTBB graphs and the limits of the machine"};
-  app.add_option("--only", only, "sections to run: tiny, big, lifecycle, recovery, executor, footprint")
+  app.add_option("--only", only, "sections to run: tiny, big, order, lifecycle, recovery, executor, footprint")
       ->delimiter(',');
   app.add_option("--variants", options.variants, "only variants whose name contains this");
   app.add_option("--repetitions", options.repetitions, "rounds of each section")->check(CLI::Range(1, 1000));
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
   app.add_option("--in-flight", options.in_flight, "tiny messages at a time")->check(CLI::Range(1, 1'000'000));
   app.add_option("--arrays", options.arrays, "big arrays, timed")->check(CLI::PositiveNumber);
   app.add_option("--big-in-flight", options.big_in_flight, "big arrays at a time")->check(CLI::Range(1, 1000));
+  app.add_option("--heavy", options.heavy, "messages of order, timed")->check(CLI::PositiveNumber);
   app.add_option("--workers", options.workers, "workers of every variant")->check(CLI::Range(1, 64));
   app.add_option("--kills", options.kills,
                  "workers killed in each variant of recovery; a part of it in the slow ones")
@@ -48,6 +50,7 @@ int main(int argc, char** argv) {
     options.repetitions = std::min(options.repetitions, 2);
     options.messages = std::min<std::uint64_t>(options.messages, 50'000);
     options.arrays = std::min<std::uint64_t>(options.arrays, 100);
+    options.heavy = std::min<std::uint64_t>(options.heavy, 2000);
     options.kills = std::min(options.kills, 100);
   }
   bench::print_machine();

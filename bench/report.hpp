@@ -16,6 +16,7 @@ struct Options {
   std::uint32_t in_flight = 1000;      // of tiny messages
   std::uint64_t arrays = 800;          // big ones, timed
   std::uint32_t big_in_flight = 8;
+  std::uint64_t heavy = 30'000;  // messages of which some take long, timed
   int workers = 2;
   int kills = 2000;                   // of workers
   std::chrono::seconds at_most{120};  // for one measurement

@@ -10,6 +10,8 @@ namespace bench {
 void run_tiny(const Options& options, Report& report);
 /// Bytes per second of 12.6 MB arrays: the price of the way that they take.
 void run_big(const Options& options, Report& report);
+/// Messages per second of bodies of which some take long: the price of order.
+void run_order(const Options& options, Report& report);
 /// From the loop's beginning to the first item, and the time of stop().
 void run_lifecycle(const Options& options, Report& report);
 /// From the kill of a worker to its message running again, and what that loses or leaks.

@@ -9,6 +9,7 @@
 #include <string>
 
 #include <tandem/doorbell.hpp>
+#include <tandem/recall.hpp>
 #include <tandem/ring.hpp>
 
 #include "support/scheduler.hpp"
@@ -388,6 +389,55 @@ TEST_F(DoorbellInAllOrders, NeedsTheFenceOfRing) {
 }
 TEST_F(DoorbellInAllOrders, NeedsABellThatLasts) {
   expect_failure<DoorbellScene<SimulatedMemory, SimulatedMemory, BareWakeUps>>("a lost wake-up");
+}
+
+// ---- requests that are taken back ----------------------------------------------------------------------------
+
+// A worker that comes to its requests while the host takes them back, twice: the second time those that came after.
+template <class WorkerMemory = SimulatedMemory, class HostMemory = SimulatedMemory>
+struct RecallScene {
+  static constexpr std::uint64_t kRequests = 4;
+  static constexpr std::uint64_t kFirst = 2;  // those that are out at the first recall
+
+  SimulatedAtomic<std::uint64_t> begun{0};
+  SimulatedAtomic<std::uint64_t> recalled{0};
+  Beginner<WorkerMemory> beginner{begun, recalled};
+  Recaller<HostMemory> recaller{begun, recalled};
+  bool done[kRequests] = {};
+  bool taken[kRequests] = {};
+
+  RecallScene() {
+    begun.name("begun");
+    recalled.name("recalled");
+    scheduler().thread("worker", [this] {
+      for (std::uint64_t place = 0; place < kRequests; ++place) done[place] = beginner.begin(place);
+    });
+    scheduler().thread("host", [this] {
+      for (const std::uint64_t end : {kFirst, kRequests}) {
+        for (std::uint64_t place = recaller.recall(end); place < end; ++place) taken[place] = true;
+      }
+    });
+  }
+  void end() const {
+    for (std::uint64_t place = 0; place < kRequests; ++place) {
+      scheduler().check(!done[place] || !taken[place], "a message is done twice");
+      if (taken[place]) scheduler().reach("taken back");
+      if (!taken[place] && !done[place]) scheduler().reach("declined, and comes back with the reply");
+    }
+  }
+};
+
+class RecallInAllOrders : public InAllOrders {};
+
+TEST_F(RecallInAllOrders, GivesEachMessageToOneSide) {
+  const Exploration found = expect_right<RecallScene<>>({8, 200'000, 20'000});
+  EXPECT_EQ(found.reached.size(), 2U);
+}
+TEST_F(RecallInAllOrders, NeedsTheFenceOfBegin) {
+  expect_failure<RecallScene<WithoutFences>>("a message is done twice");
+}
+TEST_F(RecallInAllOrders, NeedsTheFenceOfRecall) {
+  expect_failure<RecallScene<SimulatedMemory, WithoutFences>>("a message is done twice");
 }
 
 // ---- a worker, the pump, and a thread that submits -----------------------------------------------------------

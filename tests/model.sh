@@ -80,12 +80,19 @@ fails "$wrong" ring -DWEAK_LAST
 fails "$wrong" ring -DWEAK_NEW
 fails "$stuck" ring -DWEAK_LEDGER
 
+holds recall
+fails "$wrong" recall -DWEAK_BEGIN
+fails "$wrong" recall -DWEAK_RECALL
+fails "$wrong" recall -DWEAK_DECLINED
+fails "$wrong" recall -DWEAK_GIVEN
+
 if [[ ${1:-} == --long ]]; then
   large=8
   holds doorbell -DTOKENS=6
   holds leave -DNO_MUTEX
   holds leave -DMESSAGES=2
   holds ring -DMESSAGES=4 -DDEATHS=3
+  holds recall -DREQUESTS=5
 fi
 
 ((failures == 0)) || { echo "$failures of the models' checks went wrong"; exit 1; }

@@ -1,6 +1,5 @@
 // commander -> producer -> sequencer -> stream: what comes out, and in which order, over all placements.
 #include <algorithm>
-#include <set>
 #include <vector>
 
 #include "support/line.hpp"
@@ -91,33 +90,6 @@ TEST_P(Order, OfOneMessageIsThatMessage) {
 }
 
 TANDEM_FOR_ALL_PLACES(Order);
-
-// Not all of it waits behind one slow worker: a message that takes for ever may hold up the few that its
-// worker was given ahead, and no others.
-class SlowWorker : public PlacedTest {};
-
-TEST_P(SlowWorker, DoesNotHoldUpTheOthers) {
-  constexpr std::uint64_t kAll = 2000;
-  Shared<Gate> gate;
-  Line<Number> line{placed(GetParam(), {"work"}, {{"deterministic", "false"}, {"in_flight", "32"}}),
-                    CountTo{kAll}, [gate = gate.get()](const Number& in) {
-                      if (in.value == 500) gate->wait();
-                      return in;
-                    }};
-
-  std::set<std::uint64_t> seen;
-  while (seen.size() < kAll - 32) seen.insert((*line.stream.next())->value);
-  EXPECT_FALSE(seen.contains(500));
-  gate->open();
-  for (const auto& item : line.stream) seen.insert(item->value);
-
-  EXPECT_EQ(seen.size(), kAll);
-}
-
-INSTANTIATE_TEST_SUITE_P(, SlowWorker,
-                         testing::Values(Place{"thread", 2}, Place{"thread", 8}, Place{"process", 2},
-                                         Place{"process", 8}),
-                         place_name);
 
 }  // namespace
 }  // namespace tandem::test

@@ -15,6 +15,11 @@ namespace {
 
 // A worker is given as many messages ahead as it is likely to finish in this time.
 constexpr std::uint64_t kAheadNanoseconds = 100'000;
+// To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
+// worker stand for a moment, and then there may be hundreds.
+constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
+// One that is at a message for so many times the usual time is held up, also while no other is idle.
+constexpr int kUsualTimes = 8;
 // A worker that ends idle is replaced at once, but not for ever.
 constexpr int kMostBarren = 100;
 // How long an overdue worker lives on for its stack to be read.
@@ -72,8 +77,14 @@ void ProcessCrew::launch(Worker& worker) {
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
     worker.replies = ReplyReader{worker.channel.reply_ring(base_), worker.channel.capacity};
-    worker.ringer = Ringer<>{worker.channel.sleep_word(base_)};
+    RequestHead& requests = worker.channel.head(base_);
+    ReplyHead& replies = worker.channel.reply_head(base_);
+    requests.recalled.store(0, std::memory_order_relaxed);
+    worker.ringer = Ringer<>{replies.sleep_word};
+    worker.recaller = Recaller<>{replies.begun, requests.recalled};
     worker.answered = 0;
+    worker.recalled = 0;
+    worker.held_up = false;
     worker.condemned.clear();
     worker.lied = false;
     worker.overdue = false;
@@ -133,7 +144,9 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   };
   Worker* best = nullptr;
   for (Worker& worker : workers_) {
-    if (!worker.serves() || worker.outstanding() >= (alone || worker.alone ? 1 : worker.depth)) continue;
+    if (!worker.serves() || worker.held_up ||
+        worker.outstanding() >= (alone || worker.alone ? 1 : worker.depth))
+      continue;
     if (best == nullptr || price(worker) < price(*best)) best = &worker;
   }
   if (best != nullptr && price(*best).first && pool_.has_any())
@@ -191,13 +204,69 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
     token.input_node = kBlockInput;
     std::memcpy(pool_.block(lease), lease.root->payload, node_.message_bytes);
   }
-  if (worker.outstanding() == 0 && node_.config.deadline) {
+  if (worker.outstanding() == 0) {
     worker.busy_since = Clock::now();
-    nudge_();
+    if (node_.config.deadline) nudge_();
   }
   // The ledger first: from publish() on the worker may be at it, and may end.
   worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = &lease;
   worker.requests.push(token);
+}
+
+ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
+  auto next = Clock::time_point::max();
+  if (numbers_.size() < 2) return next;
+  Acts acts;
+  {
+    const Hold hold{*this};
+    const auto serving =
+        std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.serves(); });
+    if (ending_ || serving < 2) return next;
+    const auto idle =
+        std::find_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.is_idle(); });
+    bool any = false;
+    for (Worker& worker : workers_) {
+      if (!worker.serves() || worker.held_up || worker.outstanding() < 2) continue;
+      const auto due = worker.busy_since + patience(worker, idle == workers_.end() ? nullptr : &*idle);
+      if (due > now || worker.replies.ready()) {
+        next = std::min(next, std::max(due, now));
+        continue;
+      }
+      take_ahead_back(worker);
+      any = true;
+    }
+    if (any) dispatch(acts);
+  }
+  carry_out(acts);
+  return next;
+}
+
+// How long a worker may be at one message before those behind it are taken back. Somebody idle is reason enough, unless
+// it lacks a block: to give up another area's for it takes about so long.
+std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worker* idle) const {
+  std::uint64_t wait = kAheadNanoseconds + kTakeBackNanoseconds * worker.outstanding();
+  if (idle == nullptr) wait = std::max<std::uint64_t>(10 * wait, kUsualTimes * worker.service_nanoseconds);
+  const bool has_block =
+      !node_.layout.is_large() || (idle != nullptr && pool_.has(static_cast<std::uint32_t>(idle->number)));
+  return std::chrono::nanoseconds{wait + (has_block ? 0 : node_.layout.stride())};
+}
+
+// They wait in their order again, in front of all others.
+void ProcessCrew::take_ahead_back(Worker& worker) {
+  worker.held_up = true;
+  worker.recalled = worker.requests.pushed();
+  const std::uint64_t begun =
+      std::clamp(worker.recaller.recall(worker.recalled), worker.answered, worker.recalled);
+  for (std::uint64_t place = worker.recalled; place-- > begun;) {
+    Lease* const lease = std::exchange(worker.asked[place & (worker.channel.capacity - 1)], nullptr);
+    if (lease != nullptr) put_back(*lease, lease->attempt, lease->alone);
+  }
+}
+
+void ProcessCrew::answered(Worker& worker) {
+  ++worker.answered;
+  worker.held_up = false;
+  worker.busy_since = node_.config.deadline ? Clock::now() : heard_at_;
 }
 
 void ProcessCrew::wake(const Acts& acts) noexcept {
@@ -223,7 +292,7 @@ void ProcessCrew::audit_workers(Audit& audit) const {
   for (const Worker& worker : workers_) {
     for (std::uint64_t place = worker.answered; place < worker.requests.pushed(); ++place) {
       const Lease* const lease = worker.asked[place & (worker.channel.capacity - 1)];
-      if (lease == nullptr) continue;  // the request to end
+      if (lease == nullptr) continue;  // taken back, or the request to end
       asked.push_back(lease);
       if (lease->held() && lease->worker == worker.number) continue;
       audit.broken.push_back(fmt::format("{} was asked for message {}, which is not lent to it",
@@ -246,6 +315,7 @@ bool ProcessCrew::replies_ready() const noexcept {
 bool ProcessCrew::drain() {
   Acts acts;
   bool any = false;
+  heard_at_ = Clock::now();
   {
     const Hold hold{*this};
     for (Worker& worker : workers_) {
@@ -306,13 +376,16 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
     return;
   }
   Lease* const asked = worker.asked[worker.answered & (worker.channel.capacity - 1)];
+  const bool declined = reply.kind == ReplyKind::declined && worker.answered < worker.recalled;
   if (asked == nullptr) {
-    condemn(worker, "it replied to the request to end");
+    if (declined) return answered(worker);
+    condemn(worker, worker.must_end() ? "it replied to the request to end"
+                                      : "it replied to a message that was taken back from it");
     return;
   }
   Lease& lease = *asked;
   const bool grows = reply.kind == ReplyKind::grow && node_.arrays != nullptr;
-  const bool known = reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed || grows;
+  const bool known = declined || grows || reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed;
   if (!known || reply.block != lease.block || reply.generation != lease.generation ||
       reply.sequence != lease.sequence) {
     condemn(worker, fmt::format("its reply names kind {}, block {}, generation {}, message {}; "
@@ -326,7 +399,8 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
     return;
   }
   acts.stop = acts.stop || reply.stop == 1;
-  ++worker.answered;
+  answered(worker);
+  if (declined) return put_back(lease, lease.attempt, lease.alone);
   worker.useful = true;
   number_of(worker).failed_starts = 0;
   number_of(worker).barren = 0;
@@ -336,7 +410,6 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   // One place of the ring stays for the request to end.
   worker.depth = std::clamp<std::uint64_t>(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead,
                                            worker.channel.capacity - 2);
-  if (node_.config.deadline) worker.busy_since = Clock::now();
   if (reply.kind == ReplyKind::done) {
     lease.skipped = reply.skip == 1;
     complete(lease, acts);
@@ -468,7 +541,7 @@ void ProcessCrew::take_back(Worker& worker, const std::string& how, bool counts,
   }
   const std::uint64_t mask = worker.channel.capacity - 1;
   for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
-    if (worker.asked[place & mask] == nullptr) continue;  // the request to end
+    if (worker.asked[place & mask] == nullptr) continue;  // taken back, or the request to end
     Lease& lease = *worker.asked[place & mask];
     if (place != worker.answered || any_to_blame) {
       put_back(lease, lease.attempt, any_to_blame || lease.alone);
@@ -575,7 +648,7 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
         continue;
       }
       if (!worker.serves() || worker.outstanding() == 0) continue;
-      if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr) continue;  // it is ending
+      if (worker.must_end()) continue;
       const auto due = worker.busy_since + *node_.config.deadline;
       if (due > now) {
         next = std::min(next, due);

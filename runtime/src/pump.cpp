@@ -120,7 +120,8 @@ void Pump::run(std::promise<void> started) {
     drain();
     const Clock::time_point now = Clock::now();
     Clock::time_point until = settle_late(now);
-    for (ProcessCrew* const crew : crews_) until = std::min(until, crew->enforce_deadlines(now));
+    for (ProcessCrew* const crew : crews_)
+      until = std::min({until, crew->enforce_deadlines(now), crew->relieve(now)});
     if (!interrupted && Interrupt::pending()) {
       interrupted = true;
       for (ProcessCrew* const crew : crews_) crew->freeze();

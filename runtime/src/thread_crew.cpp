@@ -12,6 +12,8 @@ namespace {
 // A worker takes as many waiting messages at once as it is likely to finish in this time.
 constexpr std::uint64_t kTurnNanoseconds = 30'000;
 constexpr std::size_t kLongestTurn = 64;
+// A turn that lasts for so many times the usual time is held up by a message, and loses the others to who has time.
+constexpr std::uint64_t kUsualTimes = 8;
 // How long stop() waits for tasks that find no thread. Longer than any thread needs to come that is to come.
 constexpr std::chrono::seconds kNoThreadIsComing{2};
 
@@ -25,7 +27,7 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
                        const std::atomic<std::uint32_t>& stopping)
     : Crew{node, pool, outlet}, spawn_{std::move(spawn)} {
   for (int index = 0; index < node.config.workers; ++index) {
-    workers_.push_back({nullptr, Context{node.name, node.random_key, index, &stopping}, nullptr, nullptr});
+    workers_.emplace_back(nullptr, Context{node.name, node.random_key, index, &stopping});
   }
   for (Worker& worker : workers_) {
     if (!node.arrays) continue;
@@ -117,45 +119,86 @@ void ThreadCrew::wake(const Acts& acts) noexcept {
   for (const std::uint32_t index : acts.wake) spawn(index, false);
 }
 
-std::vector<Lease*> ThreadCrew::next_turn(Worker& worker, Acts& acts) {
+// A long message must not hold up those that its worker took with it: neither those behind it nor those before it,
+// which are made and wait for the end of the turn.
+void ThreadCrew::relieve_others(const Worker& worker, Acts& acts) {
+  const bool has_nothing = pending_.empty();
+  const std::uint64_t now = has_nothing ? 0 : now_nanoseconds();
+  for (Worker& other : workers_) {
+    Turn& turn = other.turn;
+    const std::size_t count = turn.leases.size();
+    if (&other == &worker || count < 2) continue;
+    if (!has_nothing && now < turn.began + kUsualTimes * kTurnNanoseconds) continue;
+    // Relaxed: each place goes to one of us by the word alone, and nobody has touched what is not begun.
+    const std::size_t begun = turn.next.exchange(count, std::memory_order_relaxed);
+    for (std::size_t place = count; place-- > begun;)
+      put_back(*turn.leases[place], turn.leases[place]->attempt, turn.leases[place]->alone);
+    hand_on(turn, acts);
+    if (begun < count) return;
+  }
+}
+
+void ThreadCrew::hand_on(Turn& turn, Acts& acts) {
+  // MADE: acquire, so that what the body made is seen with it.
+  const std::size_t done = turn.done.load(std::memory_order_acquire);
+  while (turn.handed_on < done) complete(*turn.leases[turn.handed_on++], acts);
+}
+
+bool ThreadCrew::next_turn(Worker& worker, Acts& acts) {
   std::size_t wish = 1;
   if (worker.service_nanoseconds > 0) {
     const std::size_t fair = (pending_.size() + workers_.size() - 1) / workers_.size();
     wish = std::clamp<std::size_t>(kTurnNanoseconds / worker.service_nanoseconds, 1, kLongestTurn);
     wish = std::min(wish, std::max<std::size_t>(fair, 1));
   }
-  std::vector<Lease*> turn;
-  while (turn.size() < wish) {
+  Turn& turn = worker.turn;
+  while (turn.leases.size() < wish) {
     Lease* const lease = next_job(acts);
     if (lease == nullptr) break;
-    turn.push_back(lease);
+    turn.leases.push_back(lease);
   }
-  return turn;
+  if (turn.leases.empty()) return false;
+  turn.began = now_nanoseconds();
+  turn.handed_on = 0;
+  turn.done.store(0, std::memory_order_relaxed);
+  turn.next.store(0, std::memory_order_relaxed);
+  return true;
 }
 
 void ThreadCrew::work(std::uint32_t index) {
   Worker& worker = workers_[index];
+  Turn& turn = worker.turn;
   for (;;) {
     Acts acts;
-    std::vector<Lease*> turn;
+    bool any = false;
     {
       const Hold hold{*this};
       take_inbox(acts);
-      if (worker.state == State::busy) turn = next_turn(worker, acts);
-      if (turn.empty() && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
+      if (worker.state == State::busy) {
+        relieve_others(worker, acts);
+        any = next_turn(worker, acts);
+        if (any) dispatch(acts);  // what is left of what others lost
+      }
+      if (!any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
         if (worker.state == State::busy) worker.state = State::idle;
         break;
       }
     }
     carry_out(acts);
-    if (turn.empty()) continue;
+    if (!any) continue;
     const std::uint64_t begin = now_nanoseconds();
-    for (Lease* const lease : turn) perform(index, *lease);
+    const std::size_t count = turn.leases.size();
+    std::size_t made = 0;
+    while (turn.next.fetch_add(1, std::memory_order_relaxed) < count) {
+      perform(index, *turn.leases[made]);
+      turn.done.store(++made, std::memory_order_release);  // MADE: see hand_on()
+    }
     Acts done;
     {
       const Hold hold{*this};
-      for (Lease* const lease : turn) complete(*lease, done);
-      const std::uint64_t each = (now_nanoseconds() - begin) / turn.size();
+      hand_on(turn, done);
+      turn.leases.clear();
+      const std::uint64_t each = (now_nanoseconds() - begin) / std::max<std::size_t>(made, 1);
       worker.service_nanoseconds = (worker.service_nanoseconds * 3 + each) / 4 + 1;
     }
     carry_out(done);

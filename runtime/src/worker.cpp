@@ -29,6 +29,7 @@
 
 #include <tandem/doorbell.hpp>
 #include <tandem/linger.hpp>
+#include <tandem/recall.hpp>
 
 namespace tandem {
 namespace {
@@ -91,7 +92,8 @@ class Worker {
         replies_{plan.channel.reply_ring(plan.base), plan.channel.capacity},
         head_{plan.channel.head(plan.base)},
         bell_{head_.bell},
-        sleeper_{plan.channel.sleep_word(plan.base)},
+        sleeper_{plan.channel.reply_head(plan.base).sleep_word},
+        beginner_{plan.channel.reply_head(plan.base).begun, head_.recalled},
         host_{plan.host->sleep_word},
         host_bell_{*plan.host_bell},
         context_{node_.name, node_.random_key, -1, &plan.host->stopping} {
@@ -133,6 +135,7 @@ class Worker {
   FutexBell<> bell_;
   Linger linger_;
   Sleeper<> sleeper_;
+  Beginner<> beginner_;
   Ringer<> host_;
   const HostBell host_bell_;
   const pid_t server_ = getppid();
@@ -288,7 +291,11 @@ void Worker::serve() {
     }
     if (request.kind == RequestKind::stop) return;
     if (number_ < 0) take_number_if_known();
-    work(request);
+    if (beginner_.begin(requests_.head() - 1)) {
+      work(request);
+    } else {
+      reply(ReplyKind::declined, request, {});
+    }
   }
 }
 

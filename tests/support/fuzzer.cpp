@@ -238,7 +238,7 @@ void Fuzzer::send_wrong_field(Random& random) {
   switch (random() % 5) {
     case 0:
       reply.kind =
-          std::array{ReplyKind{0}, ReplyKind::ready, ReplyKind::start_failed, ReplyKind{5}}[random() % 4];
+          std::array{ReplyKind{0}, ReplyKind::ready, ReplyKind::start_failed, ReplyKind::grow, ReplyKind{7}}[random() % 5];
       break;
     case 1: reply.incarnation += off; break;
     case 2: reply.block += off; break;

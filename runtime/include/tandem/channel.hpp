@@ -14,7 +14,7 @@
 //   blocks:         an area for each worker number, where the blocks lie that this worker is lent
 //   host page:      written by the host, read-only in every worker
 //   channel:        [request area: bell, number, ring; written by the host, read-only in the worker]
-//                   [reply area:   sleep word, ring, texts; written by this worker only]
+//                   [reply area:   sleep word, requests begun, ring, texts; written by this worker only]
 //
 // A worker maps the whole segment read-only, and writable only its own reply area and its number's area of
 // blocks. The host reads each reply once and checks it against its ledger.
@@ -32,6 +32,8 @@ struct RequestHead {
   std::atomic<std::uint32_t> bell{0};
   /// The worker's number, or one of those below. A spare waits for it on the bell, if its body asks.
   std::atomic<std::int32_t> number{0};
+  /// Requests before this place that the worker has not begun are taken back, see recall.hpp.
+  std::atomic<std::uint64_t> recalled{0};
 
   // What the worker's body was granted last (ReplyKind::grow). The count, of this incarnation, is stored last (release), and
   // read first (acquire): GRANT(head).
@@ -43,6 +45,13 @@ struct RequestHead {
   static constexpr std::int32_t kNoneEver = -2;  // the run is ending
 };
 static_assert(sizeof(RequestHead) <= kCacheLine);
+
+/// The beginning of a reply area. Written by its worker only.
+struct ReplyHead {
+  std::atomic<std::uint32_t> sleep_word{0};  // the worker's, see doorbell.hpp
+  std::atomic<std::uint64_t> begun{0};       // how many requests, see recall.hpp
+};
+static_assert(sizeof(ReplyHead) <= kCacheLine);
 
 enum class RequestKind : std::uint32_t { work = 1, stop = 2 };
 inline constexpr std::uint32_t kInlineInput = 0xFFFFFFFFU;  // the message is in the token
@@ -63,7 +72,7 @@ struct alignas(kCacheLine) RequestToken {
 static_assert(sizeof(RequestToken) == kCacheLine);
 
 /// grow: the body wants shared memory, and waits for it; no answer to the request.
-enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4, grow = 5 };
+enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4, declined = 5, grow = 6 };
 
 /// Worker to host.
 struct ReplyToken {
@@ -106,8 +115,8 @@ struct ChannelLayout {
 
   RequestHead& head(std::byte* base) const noexcept { return *reinterpret_cast<RequestHead*>(base + offset); }
   std::byte* request_ring(std::byte* base) const noexcept { return base + offset + kCacheLine; }
-  std::atomic<std::uint32_t>& sleep_word(std::byte* base) const noexcept {
-    return *reinterpret_cast<std::atomic<std::uint32_t>*>(base + reply_offset());
+  ReplyHead& reply_head(std::byte* base) const noexcept {
+    return *reinterpret_cast<ReplyHead*>(base + reply_offset());
   }
   std::byte* reply_ring(std::byte* base) const noexcept { return base + reply_offset() + kCacheLine; }
   /// The text that belongs to the reply at a place of the ring.

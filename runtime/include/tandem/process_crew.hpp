@@ -11,6 +11,7 @@
 #include <tandem/crew.hpp>
 #include <tandem/doorbell.hpp>
 #include <tandem/launcher.hpp>
+#include <tandem/recall.hpp>
 
 namespace tandem {
 
@@ -59,6 +60,9 @@ class ProcessCrew final : public Crew {
   Clock::time_point enforce_deadlines(Clock::time_point now);
   /// Where an overdue worker stood; empty: unknown. It is killed now.
   void inspected(Launcher::Inspected seen);
+  /// Takes messages back that a worker was given ahead and that wait behind a long one, and gives them to others; returns
+  /// when to look again.
+  Clock::time_point relieve(Clock::time_point now);
   /// Asks every worker to end after the message that it is at.
   void ask_to_end();
   void kill_all() noexcept;
@@ -90,8 +94,10 @@ class ProcessCrew final : public Crew {
     ReplyReader replies;
     FutexBell<> bell;
     Ringer<> ringer;
-    std::vector<Lease*> asked;   // the ledger, by place in the request ring; null: asked to end
+    Recaller<> recaller;
+    std::vector<Lease*> asked;   // the ledger, by place in the request ring; null: taken back, or asked to end
     std::uint64_t answered = 0;  // requests before this place have their reply
+    std::uint64_t recalled = 0;  // requests before this place that it had not begun were taken back
     std::uint64_t service_nanoseconds = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
     Clock::time_point busy_since;
@@ -103,11 +109,16 @@ class ProcessCrew final : public Crew {
     Clock::time_point kill_at;  // overdue, and its stack not known yet
     bool useful = false;        // this incarnation has answered a message
     bool alone = false;         // the message that it was given last must be its only one
+    bool held_up = false;       // what it had been given ahead was taken back, and it has not spoken since
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
     bool running() const noexcept { return state == State::starting || state == State::ready; }
     bool is_spare() const noexcept { return number < 0; }
     bool serves() const noexcept { return number >= 0 && state == State::ready && condemned.empty(); }
+    bool is_idle() const noexcept { return serves() && outstanding() == 0; }
+    bool must_end() const noexcept {
+      return asked[answered & (channel.capacity - 1)] == nullptr && answered >= recalled;
+    }
   };
 
   void dispatch(Acts& acts) override;
@@ -120,6 +131,9 @@ class ProcessCrew final : public Crew {
   Worker* choose(bool alone);
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
+  std::chrono::nanoseconds patience(const Worker& worker, const Worker* idle) const;
+  void take_ahead_back(Worker& worker);
+  void answered(Worker& worker);
   void ask_to_end(Worker& worker, Acts& acts);
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
@@ -159,6 +173,7 @@ class ProcessCrew final : public Crew {
   int spare_ends_ = 0;                    // of spares, since the last that was of use
   int spare_failed_starts_ = 0;           // since the last that started
   bool no_spares_ = false;
+  Clock::time_point heard_at_;  // when replies were last looked for; the pump's thread's own
   bool ending_ = false;
 };
 

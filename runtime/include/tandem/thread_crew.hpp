@@ -1,7 +1,9 @@
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -38,7 +40,20 @@ class ThreadCrew final : public Crew {
 
  private:
   enum class State : std::uint8_t { idle, busy, failed };
+  /// Messages that a worker took at once. They are begun from the first to the last, by the worker; others may take what
+  /// it has not begun, and hand on what it has done, while it is at a long one.
+  /// Fields    next, done: no lock; next is raised by whoever takes messages, done by the worker alone.
+  ///           The others: under the crew's lock; leases: constant until the turn is over.
+  struct Turn {
+    std::vector<Lease*> leases;
+    std::atomic<std::size_t> next{0};  // those before it are begun, or taken back
+    std::atomic<std::size_t> done{0};  // those before it are made
+    std::size_t handed_on = 0;         // those before it are handed on
+    std::uint64_t began = 0;           // nanoseconds
+  };
   struct Worker {
+    Worker(std::unique_ptr<Body> no_body, Context its_context)
+        : body{std::move(no_body)}, context{std::move(its_context)} {}
     std::unique_ptr<Body> body;
     Context context;
     Lease* lease = nullptr;  // the item that its body makes now
@@ -46,6 +61,7 @@ class ThreadCrew final : public Crew {
         grant;                  // where the context finds it; null: there are no shared arrays
     State state = State::busy;  // start() is the first thing it does
     std::uint64_t service_nanoseconds = 0;
+    Turn turn;
   };
 
   void dispatch(Acts& acts) override;
@@ -54,8 +70,10 @@ class ThreadCrew final : public Crew {
 
   void start_worker(std::uint32_t index);
   void work(std::uint32_t index);
-  /// Messages for one worker's next turn: one, or as many short ones as fill the turn.
-  std::vector<Lease*> next_turn(Worker& worker, Acts& acts);
+  /// Messages for one worker's next turn: one, or as many short ones as fill the turn. False when there is none.
+  bool next_turn(Worker& worker, Acts& acts);
+  void hand_on(Turn& turn, Acts& acts);
+  void relieve_others(const Worker& worker, Acts& acts);
   void perform(std::uint32_t index, Lease& lease);
   void spawn(std::uint32_t index, bool starts);
   bool begin_task();
@@ -63,7 +81,7 @@ class ThreadCrew final : public Crew {
 
   const Spawn spawn_;
   std::unique_ptr<DeadlineWatch> watch_;  // null: no deadline
-  std::vector<Worker> workers_;
+  std::deque<Worker> workers_;
 
   // Of its own lock, the last that a task ever touches: after it, the crew may be gone.
   std::mutex tasks_mutex_;
