@@ -90,7 +90,7 @@ TEST_P(Order, OfOneMessageIsThatMessage) {
   EXPECT_FALSE(line.stream.next());
 }
 
-TANDEM_FOR_ALL_PLACES(Order);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Order);
 
 // Not all of it waits behind one slow worker: a message that takes for ever may hold up the few that its
 // worker was given ahead, and no others.

@@ -227,7 +227,7 @@ TEST_P(Stop, DestroysTheBodies) {
   EXPECT_EQ((*item)->value, 7U);
 }
 
-TANDEM_FOR_ALL_PLACES(Stop);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Stop);
 
 class StopOfProcesses : public PlacedTest {};
 

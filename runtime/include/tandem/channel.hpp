@@ -56,7 +56,8 @@ struct alignas(kCacheLine) RequestToken {
 };
 static_assert(sizeof(RequestToken) == kCacheLine);
 
-enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4 };
+// arrived: of a spawned worker, first of all: its main got to the graph.
+enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4, arrived = 5 };
 
 /// Worker to host.
 struct ReplyToken {

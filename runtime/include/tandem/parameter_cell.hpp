@@ -27,6 +27,8 @@ class ParameterCell {
   std::size_t shared_bytes() const noexcept;
   /// The runtime begins: from here on the value lies at `place`, in zeroed shared memory.
   void move_to(std::byte* place);
+  /// In a spawned worker: the value lies there already.
+  void attach(std::byte* place) noexcept { place_ = place; }
   /// The memory is about to go. Not beside get().
   void move_back();
 

@@ -34,6 +34,11 @@ class Runtime {
 
   const Config& config() const noexcept;
 
+  /// Whether this process is a worker that was spawned (start = "spawn"): main runs up to where the graph of the Runtime that
+  /// it belongs to starts, serves its node from there on, and never goes on. The graphs of other Runtimes end at once.
+  /// Always the same; false in the program itself and in a forked worker.
+  bool is_worker() const noexcept;
+
   /// Starts the workers; done by the first next() or activate() otherwise. Once; then does nothing.
   /// Errors    throws ConfigError (unknown node), MemoryError (not enough for one item, or for
   ///           in_flight of them), Error (no process, no descriptor).

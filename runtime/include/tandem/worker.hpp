@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 
 #include <tandem/channel.hpp>
 #include <tandem/doorbell.hpp>
@@ -18,7 +19,8 @@ struct WorkerPlan {
   std::byte* base = nullptr;  // of the segment
   std::size_t segment_bytes = 0;
   HostPage* host = nullptr;
-  const PipeBell* host_bell = nullptr;  // the pump's
+  int host_bell = -1;  // the writing end of the pump's pipe
+  bool arrives = false;  // spawned: the host is told that main got to the graph
 };
 
 /// Whether this process is a worker.
@@ -26,7 +28,14 @@ bool is_worker_process() noexcept;
 /// In a worker: what it replies next asks the host to stop the run.
 void ask_host_to_stop() noexcept;
 
-/// A worker process's whole life after the fork: start(), then messages until the host says stop.
+/// In a process that cannot become a worker: the host hears of a start that failed. Calls what is safe in a signal handler.
+/// base     of the segment, whose reply area must be writable
+void refuse_to_serve(std::byte* base, const ChannelLayout& channel, int host_bell, std::uint32_t incarnation,
+                     std::string_view text) noexcept;
+/// The kernel's memory killer should take this process before the host.
+void be_the_likelier_victim() noexcept;
+
+/// A worker process's whole life after the fork, or from where its main got to the graph: start(), then messages until the host says stop.
 /// Never returns; leaves by _exit, so that nothing of the host's state is torn down twice.
 [[noreturn]] void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept;
 
