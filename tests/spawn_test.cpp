@@ -68,8 +68,8 @@ TEST_F(SpawnedWorker, IsKnownByItsMain) {
   Runtime runtime{placed(kSpawn, {"work"})};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{10}};
-  producer_node<Number, Number> work{graph, runtime, "work",
-                                     [is_worker = runtime.is_worker()](const Number&) { return Number{is_worker}; }};
+  producer_node<Number, Number> work{
+      graph, runtime, "work", [is_worker = runtime.is_worker()](const Number&) { return Number{is_worker}; }};
   stream_node<Number> stream{graph, runtime};
   make_edge(numbers, work);
   make_edge(work, stream);
@@ -90,8 +90,9 @@ TEST_F(SpawnedWorker, HasItsNameAndAKeeper) {
   ASSERT_TRUE(started->wait(kProcesses));
   std::multiset<std::string> names;
   for (const Process& process : descendants_named("tandem:")) names.insert(process.name);
-  EXPECT_EQ(names, (std::multiset<std::string>{"tandem:forks", "tandem:memory", "tandem:memory", "tandem:memory",
-                                               "tandem:work#0", "tandem:work#1", "tandem:work#+"}));
+  EXPECT_EQ(names,
+            (std::multiset<std::string>{"tandem:forks", "tandem:memory", "tandem:memory", "tandem:memory",
+                                        "tandem:work#0", "tandem:work#1", "tandem:work#+"}));
 }
 
 TEST_F(SpawnedWorker, HasTheProgramsEnvironmentAndNoVariableOfItsOwn) {
@@ -112,7 +113,8 @@ TEST_F(SpawnedWorker, HasNoDescriptorsOfTheHost) {
   for (int count = 0; count < 20 && !in_worker(); ++count) many.push_back(open("/dev/null", O_RDONLY));
   Line<Number> line{placed(kSpawn, {"work"}), CountTo{10}, [](const Number&) {
                       std::uint64_t others = 0;  // beside the three, and the way to the host, which is high
-                      for (int number = 3; number < 1000; ++number) others += fcntl(number, F_GETFD) != -1 ? 1 : 0;
+                      for (int number = 3; number < 1000; ++number)
+                        others += fcntl(number, F_GETFD) != -1 ? 1 : 0;
                       return Number{others};
                     }};
   for (const auto& item : line.stream) EXPECT_EQ(item->value, 0U);
@@ -125,6 +127,18 @@ TEST_F(SpawnedWorker, FindsNothingOnStandardInput) {
                       return Number{static_cast<std::uint64_t>(read(STDIN_FILENO, &byte, 1) + 1)};
                     }};
   for (const auto& item : line.stream) EXPECT_EQ(item->value, 1U);
+}
+
+TEST_F(SpawnedWorker, LeavesCtrlCToTheHostWhateverItsMainDidAboutIt) {
+  const auto before = signal(SIGINT, in_worker() ? [](int) {} : SIG_DFL);
+  Line<Number> line{placed(kSpawn, {"work"}), CountTo{10}, [](const Number&) {
+                      struct sigaction now {};
+                      sigaction(SIGINT, nullptr, &now);
+                      return Number{now.sa_handler == SIG_IGN};
+                    }};
+  for (const auto& item : line.stream) EXPECT_EQ(item->value, 1U);
+  line.runtime.stop();
+  signal(SIGINT, before);
 }
 
 TEST_F(SpawnedWorker, MayWriteItsOwnPartOfTheMemoryAlone) {
@@ -162,7 +176,9 @@ TEST_F(SpawnedWorker, ComesAgainWithAnotherForkServer) {
 }
 
 TEST_F(SpawnedWorker, OfEachRuntimeServesItsOwn) {
-  const auto add = [](std::uint64_t more) { return [more](const Number& in) { return Number{in.value + more}; }; };
+  const auto add = [](std::uint64_t more) {
+    return [more](const Number& in) { return Number{in.value + more}; };
+  };
   for (const std::uint64_t more : {100U, 200U}) {  // the same plan: only the order tells them apart
     Line<Number> line{placed(kSpawn, {"work"}), CountTo{20}, add(more)};
     std::uint64_t number = 0;
@@ -201,13 +217,14 @@ TEST_P(SpawnedFromAnotherPlan, IsRefused) {
 
 INSTANTIATE_TEST_SUITE_P(
     , SpawnedFromAnotherPlan,
-    testing::Values(Difference{"seed", "seed", "7",
-                               "the configuration: seed = 7 in this process and 0 in the program that started it"},
-                    Difference{"workers", "node.work.workers", "3",
-                               "node 'work': workers = 3 in this process and 2 in the program that started it"},
-                    Difference{"placement", "node.work.placement", "thread",
-                               "node 'work': placement = thread in this process and process in"},
-                    Difference{"unknown", "node.wark.workers", "3", "no node has this name"}),
+    testing::Values(
+        Difference{"seed", "seed", "7",
+                   "the configuration: seed = 7 in this process and 0 in the program that started it"},
+        Difference{"workers", "node.work.workers", "3",
+                   "node 'work': workers = 3 in this process and 2 in the program that started it"},
+        Difference{"placement", "node.work.placement", "thread",
+                   "node 'work': placement = thread in this process and process in"},
+        Difference{"unknown", "node.wark.workers", "3", "no node has this name"}),
     [](const auto& one) { return one.param.name; });
 
 TEST_F(SpawnedWorker, IsRefusedWhenItsMainGivesTheNodeAnotherName) {
@@ -220,15 +237,19 @@ TEST_F(SpawnedWorker, IsRefusedWhenItsMainGivesTheNodeAnotherName) {
   stream_node<Number> stream{graph, runtime};
   make_edge(numbers, reader);
   make_edge(reader, stream);
-  EXPECT_THAT(thrown_text<ProducerError>([&] { stream.next(); }),
-              HasSubstr("node 0: name = 'another' in this process and 'reader' in the program that started it"));
+  EXPECT_THAT(
+      thrown_text<ProducerError>([&] { stream.next(); }),
+      HasSubstr("node 0: name = 'another' in this process and 'reader' in the program that started it"));
 }
 
 TEST_F(SpawnedWorker, IsRefusedWhenItsArraysDiffer) {
   const Shape shape = in_worker() ? Shape{4, 4} : Shape{4, 5};
-  Line<Arrays> line{placed(kSpawn, {"work"}), CountTo{5}, {array<float>("pixels", shape)},
-                    [](const Number&, Arrays& out) { out.span<float>("pixels")[0] = 1; }};
-  EXPECT_THAT(thrown_text<ProducerError>([&] { line.stream.next(); }), HasSubstr("node 'work': bytes of an output = 64"));
+  Line<Arrays> line{
+      placed(kSpawn, {"work"}), CountTo{5}, {array<float>("pixels", shape)}, [](const Number&, Arrays& out) {
+        out.span<float>("pixels")[0] = 1;
+      }};
+  EXPECT_THAT(thrown_text<ProducerError>([&] { line.stream.next(); }),
+              HasSubstr("node 'work': bytes of an output = 64"));
 }
 
 // main in the worker, which does not come to the graph.
@@ -255,7 +276,8 @@ const Astray kAstray[] = {
     {"Returns", [] {}, "exited with status 0 before its main got to the graph"},
     {"Exits", [] { std::exit(7); }, "exited with status 7 before its main got to the graph"},
     {"Leaves", [] { _exit(8); }, "exited with status 8 before its main got to the graph"},
-    {"Throws", [] { throw std::runtime_error("lost"); }, "exited with status 1 before its main got to the graph"},
+    {"Throws", [] { throw std::runtime_error("lost"); },
+     "exited with status 1 before its main got to the graph"},
     {"Crashes",
      [] {
        crash_plainly();
@@ -273,7 +295,8 @@ const Astray kAstray[] = {
      },
      "its main did not get to the graph within start_within = 300 ms"},
 };
-INSTANTIATE_TEST_SUITE_P(, SpawnedMain, testing::ValuesIn(kAstray), [](const auto& one) { return one.param.name; });
+INSTANTIATE_TEST_SUITE_P(, SpawnedMain, testing::ValuesIn(kAstray),
+                         [](const auto& one) { return one.param.name; });
 
 TEST_F(SpawnedWorker, WhoseMainNeverArrivesIsEndedByStop) {
   Shared<Gate> in_main;
@@ -298,7 +321,7 @@ TEST_F(SpawnedWorker, IsReplacedWhenItIsKilledInItsMain) {
   Line<Number> line{placed(kSpawn, {"work"}), CountTo{kAll}, square};
   line.runtime.start();
   ASSERT_TRUE(in_main->wait(2));
-  for (const pid_t pid : line.runtime.worker_pids()) kill(pid, SIGKILL);
+  for (const Process& one : descendants_named("tandem:work")) kill(one.pid, SIGKILL);
   ASSERT_TRUE(in_main->wait(4));
   go_on->open();
   expect_all_squares(line.take_all());
@@ -351,7 +374,8 @@ std::uint64_t sum_in_parallel() {
 
 TEST_F(SpawnedWorker, MayUseOpenMPAsTheHostDoes) {
   const std::uint64_t before = sum_in_parallel();
-  Line<Number> line{placed(kSpawn, {"work"}), CountTo{kAll}, [](const Number&) { return Number{sum_in_parallel()}; }};
+  Line<Number> line{placed(kSpawn, {"work"}), CountTo{kAll},
+                    [](const Number&) { return Number{sum_in_parallel()}; }};
   line.runtime.start();
   EXPECT_EQ(sum_in_parallel(), before);
   for (const auto& item : line.stream) EXPECT_EQ(item->value, before);
@@ -378,9 +402,8 @@ TEST_F(SpawnedWorker, IsForkedBesideOneThatIsSpawned) {
   const bool host = !in_worker();
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kAll}};
-  producer_node<Number, Number> forked{graph, runtime, "forked", [host](const Number& in) {
-                                         return Number{host ? in.value : 1'000'000};
-                                       }};
+  producer_node<Number, Number> forked{
+      graph, runtime, "forked", [host](const Number& in) { return Number{host ? in.value : 1'000'000}; }};
   producer_node<Number, Number> spawned{graph, runtime, "spawned", [host](const Number& in) {
                                           return Number{host ? 2'000'000 : in.value * in.value};
                                         }};
@@ -425,8 +448,7 @@ HOST_PROGRAM(is_built_again) {
   return print_line("1");
 }
 
-HOST_PROGRAM(is_found_with_a_wrong_variable) {
-  setenv("TANDEM_SPAWNED", "0 1 2", 1);
+HOST_PROGRAM(has_a_variable_that_nobody_set) {
   try {
     Runtime runtime;
   } catch (const ConfigError& error) { std::printf("%s", error.what()); }
@@ -480,7 +502,8 @@ constexpr const char* kSquares = "0 1 4 9 16 25 36 49 64 81 ";
 class SpawningHost : public TandemTest {};
 
 TEST_F(SpawningHost, GivesWorkersItsOwnCommandLineAndEnvironment) {
-  EXPECT_EQ(output_of("HOST_PROGRAM_OF_TEST=prints_squares /proc/" + std::to_string(getpid()) + "/exe --any argument"),
+  EXPECT_EQ(output_of("HOST_PROGRAM_OF_TEST=prints_squares /proc/" + std::to_string(getpid()) +
+                      "/exe --any argument"),
             kSquares);
 }
 
@@ -515,13 +538,15 @@ TEST_F(SpawningHost, RefusesAProgramThatWasBuiltAgain) {
     if (one.find("/ld-linux") != one.npos) loader = one.substr(one.find('/'));
   }
   ASSERT_FALSE(loader.empty());
-  EXPECT_THAT(output_of("HOST_PROGRAM_OF_TEST=is_built_again COPY_OF_PROGRAM=" + copy.string() + " " + loader + " " +
-                        copy.string()),
-              testing::AllOf(HasSubstr("start: the program is another now (build id "), HasSubstr("start it again")));
+  EXPECT_THAT(output_of("HOST_PROGRAM_OF_TEST=is_built_again COPY_OF_PROGRAM=" + copy.string() + " " + loader +
+                        " " + copy.string()),
+              testing::AllOf(HasSubstr("start: the program is another now (build id "),
+                             HasSubstr("start it again")));
 }
 
 TEST_F(SpawningHost, IsNotTakenForAWorkerBecauseOfAVariable) {
-  EXPECT_THAT(output_of("HOST_PROGRAM_OF_TEST=is_found_with_a_wrong_variable /proc/" + std::to_string(getpid()) + "/exe"),
+  EXPECT_THAT(output_of("TANDEM_SPAWNED='0 1 2' HOST_PROGRAM_OF_TEST=has_a_variable_that_nobody_set /proc/" +
+                        std::to_string(getpid()) + "/exe"),
               HasSubstr("TANDEM_SPAWNED = \"0 1 2\" (environment): no such setting"));
 }
 

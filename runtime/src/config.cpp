@@ -41,7 +41,7 @@ std::vector<std::string> global_keys() {
 
 std::vector<std::string> node_keys() {
   return {"placement",  "workers", "start",         "attempts",          "deadline", "on_error",
-          "max_errors", "spares",  "worker_memory", "wait_for_debugger", "full", "start_within"};
+          "max_errors", "spares",  "worker_memory", "wait_for_debugger", "full",     "start_within"};
 }
 
 bool contains(const std::vector<std::string>& words, std::string_view word) {

@@ -285,7 +285,8 @@ void Core::lay_out() {
 std::string Core::plan_text() const {
   Plan plan;
   plan.add(config_);
-  for (const SourceEntry& entry : sources_) plan.add("the graph", "source of messages", fmt::format("'{}'", entry.name));
+  for (const SourceEntry& entry : sources_)
+    plan.add("the graph", "source of messages", fmt::format("'{}'", entry.name));
   for (const auto& node : nodes_) plan.add(*node);
   for (const auto& parameter : parameters_)
     plan.add("the runtime", "bytes of a Parameter", fmt::format("{}", parameter->shared_bytes()));
@@ -419,9 +420,10 @@ void Core::serve_spawned(const Spawned& self) noexcept {
     lay_out();
     const std::string difference = Plan::first_difference(plan_text(), self.facts().plan);
     if (!difference.empty()) {
-      self.refuse(difference +
-                  "; main must build the same graph in a spawned worker, from the same configuration, or set start = "
-                  "\"fork\"");
+      self.refuse(
+          difference +
+          "; main must build the same graph in a spawned worker, from the same configuration, or set start = "
+          "\"fork\"");
     }
     place_parameters(self.base(), [](ParameterCell& cell, std::byte* place) { cell.attach(place); });
     plans = worker_plans(self.base(), self.bell());

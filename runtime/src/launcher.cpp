@@ -26,6 +26,7 @@
 #include <tandem/error.hpp>
 #include <tandem/keeper.hpp>
 #include <tandem/stack.hpp>
+#include <tandem/worker.hpp>
 
 namespace tandem {
 namespace {
@@ -98,7 +99,8 @@ bool receive_message(int socket, int flags, Message& message, Files& attached, s
 // The fork server's whole life, in the server process. Single-threaded.
 class Server {
  public:
-  Server(int socket, const std::function<void(std::uint32_t, std::uint32_t)>& worker_main, const SpawnOrder* order)
+  Server(int socket, const std::function<void(std::uint32_t, std::uint32_t)>& worker_main,
+         const SpawnOrder* order)
       : socket_{socket}, worker_main_{worker_main}, order_{order} {}
 
   // noexcept: an exception must never unwind into the copy of the host's stack below.
@@ -285,23 +287,6 @@ class Server {
   std::vector<Child> children_;
 };
 
-// Handlers of the host refer to the host's state; what the host ignores stays ignored. Ctrl-C
-// goes to the whole foreground group, and ending it in order is the host's business.
-void reset_signals() {
-  for (int signal = 1; signal < NSIG; ++signal) {
-    struct sigaction action {};
-    if (sigaction(signal, nullptr, &action) != 0) continue;
-    const bool ignored = (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
-    if (ignored && signal != SIGCHLD) continue;
-    struct sigaction standard {};
-    standard.sa_handler = signal == SIGINT ? SIG_IGN : SIG_DFL;
-    sigaction(signal, &standard, nullptr);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-}
-
 // Forgets what is buffered for output. The standard keeps the three that do it for derived classes.
 void purge(std::streambuf& buffer) {
   struct Access : std::streambuf {
@@ -407,8 +392,7 @@ std::optional<Launcher::Report> Launcher::receive() {
   Message message;
   Files attached;
   std::string text;
-  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, attached, text))
-    return std::nullopt;
+  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, attached, text)) return std::nullopt;
   switch (message.kind) {
     case MessageKind::started:
       if (!attached[0]) {  // this process had no descriptor left for it, so nobody could watch the worker

@@ -1,5 +1,7 @@
 #include <tandem/plan.hpp>
 
+#include <algorithm>
+#include <chrono>
 #include <optional>
 
 #include <fmt/format.h>
@@ -53,7 +55,8 @@ std::string text_of(const ArraySpec& spec) {
 }  // namespace
 
 void Plan::add(std::string_view about, std::string_view what, std::string_view value) {
-  text_ += fmt::format("{}{}{}{}{}{}", visible(about), kSeparator, visible(what), kSeparator, visible(value), kEnd);
+  text_ +=
+      fmt::format("{}{}{}{}{}{}", visible(about), kSeparator, visible(what), kSeparator, visible(value), kEnd);
 }
 
 void Plan::add(const Config& config) {
@@ -90,8 +93,9 @@ void Plan::add(const NodeInfo& node) {
       add(about, fmt::format("array '{}'", spec.name), text_of(spec));
   }
   const BlockAreas& blocks = node.blocks;
-  add(about, "blocks", fmt::format("{} areas of {} blocks, {} bytes apart, from byte {}", blocks.areas, blocks.count,
-                                   blocks.stride, blocks.offset));
+  add(about, "blocks",
+      fmt::format("{} areas of {} blocks, {} bytes apart, from byte {}", blocks.areas, blocks.count,
+                  blocks.stride, blocks.offset));
 }
 
 std::string Plan::first_difference(std::string_view here, std::string_view wanted) {
@@ -105,7 +109,8 @@ std::string Plan::first_difference(std::string_view here, std::string_view wante
       return fmt::format("{}: {} = {} in this process and {} in the program that started it", asked->about,
                          asked->what, found->value, asked->value);
     }
-    return fmt::format("this process has {}, where the program that started it has {}", told(found), told(asked));
+    return fmt::format("this process has {}, where the program that started it has {}", told(found),
+                       told(asked));
   }
 }
 

@@ -437,8 +437,10 @@ std::string ProcessCrew::how_it_ended(Worker& worker, const std::string& cause, 
   // It had answered after all: the message that it was at then was not late.
   if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;
   if (!worker.arrived && worker.condemned.empty() && !worker.overdue) {
-    how += " before its main got to the graph; main of a spawned worker must come to the same next(), activate() or "
-           "start() as in the host (Runtime::is_worker() tells where it runs), or set start = \"fork\"";
+    how +=
+        " before its main got to the graph; main of a spawned worker must come to the same next(), activate() "
+        "or "
+        "start() as in the host (Runtime::is_worker() tells where it runs), or set start = \"fork\"";
   }
   if (worker.overdue && !worker.stack.empty())
     how += "; it was in " + worker.stack.substr(0, worker.stack.find('\n'));
@@ -578,7 +580,8 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadline(Worker& worker, Clo
   const bool in_main = worker.state == State::starting && !worker.arrived && worker.condemned.empty();
   if (!in_main) {
     if (!node_.config.deadline || !worker.serves() || worker.outstanding() == 0) return kNever;
-    if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr) return kNever;  // it is ending
+    if (worker.asked[worker.answered & (worker.channel.capacity - 1)] == nullptr)
+      return kNever;  // it is ending
   }
   const auto due =
       in_main ? worker.launched + node_.config.start_within : worker.busy_since + *node_.config.deadline;
@@ -587,11 +590,13 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadline(Worker& worker, Clo
   const auto milliseconds = [](std::chrono::nanoseconds time) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
   };
-  worker.condemned =
-      in_main ? fmt::format("its main did not get to the graph within start_within = {} ms and was killed; let it skip what a "
-                            "worker does not need (Runtime::is_worker()), or raise start_within",
-                            milliseconds(node_.config.start_within))
-              : fmt::format("ran longer than its deadline of {} ms and was killed", milliseconds(*node_.config.deadline));
+  worker.condemned = in_main ? fmt::format(
+                                   "its main did not get to the graph within start_within = {} ms and was "
+                                   "killed; let it skip what a "
+                                   "worker does not need (Runtime::is_worker()), or raise start_within",
+                                   milliseconds(node_.config.start_within))
+                             : fmt::format("ran longer than its deadline of {} ms and was killed",
+                                           milliseconds(*node_.config.deadline));
   worker.overdue = true;
   worker.kill_at = now + kInspectWithin;
   return worker.kill_at;

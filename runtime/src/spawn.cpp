@@ -74,9 +74,10 @@ std::string order_text(const SpawnFacts& facts, const std::string& id) {
 int make_order_file(const std::string& text) {
   const int file = memfd_create("tandem-order", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   const auto complain = [] {
-    throw Error(fmt::format("cannot write the order for spawned workers: {}; raise the limit on open files "
-                            "(ulimit -n) or on their size (ulimit -f) if that is what ran out",
-                            std::strerror(errno)));
+    throw Error(
+        fmt::format("cannot write the order for spawned workers: {}; raise the limit on open files "
+                    "(ulimit -n) or on their size (ulimit -f) if that is what ran out",
+                    std::strerror(errno)));
   };
   if (file < 0) complain();
   const auto written = write(file, text.data(), text.size());
@@ -127,7 +128,8 @@ int find_build_id(dl_phdr_info* module, std::size_t, void* found) {
       std::memcpy(&note, begin + at, sizeof note);
       const std::size_t name = at + sizeof note;
       const std::size_t description = round_up(name + note.n_namesz, unit);
-      if (note.n_type == NT_GNU_BUILD_ID && std::string_view{begin + name, note.n_namesz} == std::string_view{"GNU", 4}) {
+      if (note.n_type == NT_GNU_BUILD_ID &&
+          std::string_view{begin + name, note.n_namesz} == std::string_view{"GNU", 4}) {
         for (std::size_t byte = 0; byte < note.n_descsz; ++byte)
           static_cast<std::string*>(found)->append(fmt::format("{:02x}", begin[description + byte] & 0xff));
       }
@@ -165,8 +167,10 @@ SpawnOrder::SpawnOrder(const SpawnFacts& facts, std::byte* base, int bell)
       arguments_.insert(arguments_.end(), one.c_str(), one.c_str() + one.size() + 1);
   }
   if (arguments_.empty()) {
-    throw Error("start = \"spawn\": the program's own command line cannot be read (/proc/self/cmdline); mount /proc, or "
-                "set start = \"fork\"");
+    throw Error(
+        "start = \"spawn\": the program's own command line cannot be read (/proc/self/cmdline); mount /proc, "
+        "or "
+        "set start = \"fork\"");
   }
   argv_ = pointers_to(arguments_);
   argv_.push_back(nullptr);
@@ -178,12 +182,14 @@ SpawnOrder::SpawnOrder(const SpawnFacts& facts, std::byte* base, int bell)
   // Ours is the last; what follows are its zeros. Another one is of the process that spawned this one.
   std::erase_if(envp_, [&](const char* entry) {
     return entry > environment_.data() + own ||
-           (entry < environment_.data() + own && std::string_view{entry}.starts_with(fmt::format("{}=", kVariable)));
+           (entry < environment_.data() + own &&
+            std::string_view{entry}.starts_with(fmt::format("{}=", kVariable)));
   });
   envp_.push_back(nullptr);
 }
 
-void SpawnOrder::execute(std::uint32_t slot, std::uint32_t incarnation, const Inheritance& files) const noexcept {
+void SpawnOrder::execute(std::uint32_t slot, std::uint32_t incarnation,
+                         const Inheritance& files) const noexcept {
   char* const line = envp_[envp_.size() - 2];
   char* at = put(line + kVariable.size() + 1, slot);
   *at++ = ' ';
@@ -209,9 +215,10 @@ void SpawnOrder::execute(std::uint32_t slot, std::uint32_t incarnation, const In
   }
   // The memory is still mapped here.
   char text[256] = "";
-  const char* const parts[] = {moved ? "cannot execute the program again (/proc/self/exe): "
-                                     : "cannot execute the program again: no descriptors left for it (ulimit -n): ",
-                               strerrordesc_np(errno), "; set start = \"fork\" if this system does not allow it"};
+  const char* const parts[] = {
+      moved ? "cannot execute the program again (/proc/self/exe): "
+            : "cannot execute the program again: no descriptors left for it (ulimit -n): ",
+      strerrordesc_np(errno), "; set start = \"fork\" if this system does not allow it"};
   std::size_t bytes = 0;
   for (const char* const part : parts) {
     if (part == nullptr) continue;
@@ -250,6 +257,7 @@ std::unique_ptr<Spawned> Spawned::take_order() {
   prctl(PR_SET_PDEATHSIG, SIGKILL);  // an exec of some programs ends it
   if (getppid() != self->server_) _exit(1);
   prctl(PR_SET_NAME, self->facts_.slots[self->slot_].name);
+  prctl(PR_SET_PTRACER, static_cast<unsigned long>(self->server_));  // as in a forked worker
   be_the_likelier_victim();
   // Under a number that main seldom uses.
   self->bell_ = fcntl(kBell, F_DUPFD_CLOEXEC, kSeldomUsed);
@@ -261,8 +269,10 @@ std::unique_ptr<Spawned> Spawned::take_order() {
   }
   void* const base = mmap(nullptr, self->facts_.segment_bytes, PROT_READ, MAP_SHARED, kSegment, 0);
   if (base == MAP_FAILED) {
-    std::fprintf(stderr, "a spawned worker cannot map %zu bytes of shared memory: %s; raise the limit on address space "
-                 "(ulimit -v)\n", self->facts_.segment_bytes, std::strerror(errno));
+    std::fprintf(stderr,
+                 "a spawned worker cannot map %zu bytes of shared memory: %s; raise the limit on address space "
+                 "(ulimit -v)\n",
+                 self->facts_.segment_bytes, std::strerror(errno));
     _exit(1);
   }
   madvise(base, self->facts_.segment_bytes, MADV_DONTFORK);
@@ -272,9 +282,10 @@ std::unique_ptr<Spawned> Spawned::take_order() {
   close(kTold);
   const std::string own_id = program_id();
   if (own_id != id) {
-    self->refuse(fmt::format("the program is another now ({}) than the one that runs ({}): it was built again, or replaced; "
-                             "start it again",
-                             own_id, id));
+    self->refuse(fmt::format(
+        "the program is another now ({}) than the one that runs ({}): it was built again, or replaced; "
+        "start it again",
+        own_id, id));
   }
   return self;
 }
@@ -282,10 +293,12 @@ std::unique_ptr<Spawned> Spawned::take_order() {
 bool Spawned::read_order(std::string& id) {
   Head head;
   const Head known;
-  if (pread(kOrder, &head, sizeof head, 0) != sizeof head || std::memcmp(head.magic, known.magic, sizeof head.magic) != 0)
+  if (pread(kOrder, &head, sizeof head, 0) != sizeof head ||
+      std::memcmp(head.magic, known.magic, sizeof head.magic) != 0)
     return false;
   std::string rest(head.slots * sizeof(SpawnSlot) + head.id_bytes + head.plan_bytes, '\0');
-  if (pread(kOrder, rest.data(), rest.size(), sizeof head) != static_cast<ssize_t>(rest.size()) || slot_ >= head.slots)
+  if (pread(kOrder, rest.data(), rest.size(), sizeof head) != static_cast<ssize_t>(rest.size()) ||
+      slot_ >= head.slots)
     return false;
   close(kOrder);
   facts_.runtime = head.runtime;

@@ -358,6 +358,21 @@ void take_a_workers_place(const WorkerPlan& plan) {
 bool is_worker_process() noexcept { return worker_process.load(std::memory_order_relaxed); }
 void ask_host_to_stop() noexcept { stop_wanted.store(true, std::memory_order_relaxed); }
 
+void reset_signals() noexcept {
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (sigaction(signal, nullptr, &action) != 0) continue;
+    const bool ignored = (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
+    if (ignored && signal != SIGCHLD) continue;
+    struct sigaction standard {};
+    standard.sa_handler = signal == SIGINT ? SIG_IGN : SIG_DFL;
+    sigaction(signal, &standard, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
 void be_the_likelier_victim() noexcept {
   const int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   if (file < 0) return;
@@ -379,6 +394,7 @@ void refuse_to_serve(std::byte* base, const ChannelLayout& channel, int host_bel
 }
 
 void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {
+  if (plan.arrives) reset_signals();
   take_a_workers_place(plan);
   restrict_memory(plan);
   {

@@ -133,8 +133,8 @@ void run_this_test_in_spawned_workers() {
   const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
   const std::string name = std::string{test.test_suite_name()} + "." + test.name();
   share_with_spawned(name.find("spawn") != name.npos || name.find("Spawn") != name.npos);
-  spawn_with({"test", "--gtest_filter=" + name, "--gtest_also_run_disabled_tests", "--gtest_repeat=1", "--gtest_output=",
-              "--test_host=" + std::to_string(getpid())});
+  spawn_with({"test", "--gtest_filter=" + name, "--gtest_also_run_disabled_tests", "--gtest_repeat=1",
+              "--gtest_output=", "--test_host=" + std::to_string(getpid())});
 }
 
 TandemTest::TandemTest() { run_this_test_in_spawned_workers(); }
@@ -174,7 +174,10 @@ std::mt19937_64 TandemTest::random_generator() {
 
 std::ostream& operator<<(std::ostream& out, const Place& place) {
   const bool spawned = std::string{place.placement} == "spawn";
-  return out << place.workers << (spawned ? " spawned processes" : place.is_process() ? " processes" : " threads");
+  return out << place.workers
+             << (spawned              ? " spawned processes"
+                 : place.is_process() ? " processes"
+                                      : " threads");
 }
 
 std::string place_name(const testing::TestParamInfo<Place>& place) {

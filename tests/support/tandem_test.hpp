@@ -99,9 +99,9 @@ pid_t start_host_program(const std::string& name, int standard_output);
 
 /// The same, and with spawned processes: there the test's whole body runs in each worker too, up to the first next(),
 /// activate() or start(). What it has before that it must be able to have twice; a Shared is one and the same in both.
-#define TANDEM_FOR_ALL_PLACES_AND_SPAWNED(SUITE)                                                 \
-  TANDEM_FOR_ALL_PLACES(SUITE);                                                                  \
-  INSTANTIATE_TEST_SUITE_P(Spawned, SUITE, testing::Values(::tandem::test::Place{"spawn", 2}),   \
+#define TANDEM_FOR_ALL_PLACES_AND_SPAWNED(SUITE)                                               \
+  TANDEM_FOR_ALL_PLACES(SUITE);                                                                \
+  INSTANTIATE_TEST_SUITE_P(Spawned, SUITE, testing::Values(::tandem::test::Place{"spawn", 2}), \
                            ::tandem::test::place_name)
 
 /// For what only worker processes can do.

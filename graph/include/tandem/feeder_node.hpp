@@ -134,7 +134,8 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
   /// been pushed or given back.
   void finish() {
     core_->start();
-    if (!finished_.exchange(true)) source_.finish();
+    const bool never_open = core_->feed(index_) == nullptr;  // stopped before it could start
+    if (!finished_.exchange(true) && !never_open) source_.finish();
   }
 
   /// How many steps were dropped because there was no room.

@@ -28,7 +28,7 @@ enum class WhenFull : std::uint8_t { block, drop_newest, drop_oldest };
 /// The settings of one node.
 struct NodeConfig {
   Placement placement = Placement::thread;
-  int workers = 1;   ///< 1 to 1024
+  int workers = 1;  ///< 1 to 1024
   Start start = Start::fork;
   /// How long the main of a spawned worker may take to get to its graph.
   std::chrono::nanoseconds start_within = std::chrono::minutes{1};

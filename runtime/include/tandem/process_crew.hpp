@@ -104,7 +104,7 @@ class ProcessCrew final : public Crew {
     bool useful = false;        // this incarnation has answered a message
     bool arrived = false;       // its main got to the graph, or it has none
     Clock::time_point launched;
-    bool alone = false;         // the message that it was given last must be its only one
+    bool alone = false;  // the message that it was given last must be its only one
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
     bool running() const noexcept { return state == State::starting || state == State::ready; }

@@ -62,7 +62,8 @@ class SpawnOrder {
   /// Turns this process, a child of the fork server, into a fresh one of the program. Calls nothing but what is safe
   /// in a signal handler: this process is a copy of one with threads, whose locks may be held. If the system refuses,
   /// the host is told, as by a start() that fails.
-  [[noreturn]] void execute(std::uint32_t slot, std::uint32_t incarnation, const Inheritance& files) const noexcept;
+  [[noreturn]] void execute(std::uint32_t slot, std::uint32_t incarnation,
+                            const Inheritance& files) const noexcept;
 
  private:
   Descriptor file_;

@@ -11,7 +11,7 @@
 namespace tandem {
 
 /// All that one worker process needs; built in the host before the fork server is forked, and
-/// inherited by every worker as it stood then.
+/// inherited by every worker as it stood then. A spawned worker builds its own.
 struct WorkerPlan {
   const NodeTable* nodes = nullptr;
   const NodeInfo* node = nullptr;
@@ -19,7 +19,7 @@ struct WorkerPlan {
   std::byte* base = nullptr;  // of the segment
   std::size_t segment_bytes = 0;
   HostPage* host = nullptr;
-  int host_bell = -1;  // the writing end of the pump's pipe
+  int host_bell = -1;    // the writing end of the pump's pipe
   bool arrives = false;  // spawned: the host is told that main got to the graph
 };
 
@@ -32,6 +32,9 @@ void ask_host_to_stop() noexcept;
 /// base     of the segment, whose reply area must be writable
 void refuse_to_serve(std::byte* base, const ChannelLayout& channel, int host_bell, std::uint32_t incarnation,
                      std::string_view text) noexcept;
+/// Handlers of the host, or of main, refer to its state; what is ignored stays ignored. Ctrl-C goes to the whole
+/// foreground group, and ending it in order is the host's business.
+void reset_signals() noexcept;
 /// The kernel's memory killer should take this process before the host.
 void be_the_likelier_victim() noexcept;
 
