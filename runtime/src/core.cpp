@@ -156,10 +156,8 @@ void Core::start() {
   const std::lock_guard lock{life_mutex_};
   if (start_error_) std::rethrow_exception(start_error_);
   if (!is_gathering()) return;
-  if (const Spawned* const self = Spawned::here()) {
-    if (self->facts().runtime == number_) serve_spawned(*self);
-    return shut_down();  // the host runs it; main goes on to the one that this worker belongs to
-  }
+  if (is_of_this_worker()) serve_spawned(*Spawned::here());
+  if (Spawned::here() != nullptr) return shut_down();  // of the host alone; main goes on to this worker's
   try {
     check_names();
     plan();
@@ -411,6 +409,11 @@ std::unique_ptr<SpawnOrder> Core::spawn_order(const std::vector<WorkerPlan>& pla
   return std::make_unique<SpawnOrder>(facts, segment_->base(), pump_->bell().rung_at());
 }
 
+bool Core::is_of_this_worker() const noexcept {
+  const Spawned* const self = Spawned::here();
+  return self != nullptr && self->facts().runtime == number_;
+}
+
 // Instead of all that start() does in the host. Nothing here takes memory that is shared, or a thread.
 void Core::serve_spawned(const Spawned& self) noexcept {
   std::vector<WorkerPlan> plans;
@@ -444,6 +447,8 @@ void Core::ask_to_stop() noexcept {
 void Core::stop() noexcept {
   if (is_worker_process()) return ask_host_to_stop();  // everything here is a copy of the host's
   if (inside() == this) return ask_to_stop();
+  // The host has started it, or this worker would not be: main is to get there, whoever stops it before.
+  if (is_of_this_worker()) return;
   const std::lock_guard lock{life_mutex_};
   if (phase_.load(std::memory_order_acquire) == Phase::closed) return;
   shut_down();

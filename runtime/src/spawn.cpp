@@ -209,8 +209,8 @@ void SpawnOrder::execute(std::uint32_t slot, std::uint32_t incarnation,
     const int nothing = open("/dev/null", O_RDONLY);
     if (nothing > STDIN_FILENO) dup2(nothing, STDIN_FILENO);
     close_range(kFirstOther, ~0U, 0);
-    if (start_directory[0] != '\0') [[maybe_unused]]
-      const int changed = chdir(start_directory);
+    // If it is gone, from where the host is now; main says what it misses.
+    [[maybe_unused]] const int changed = start_directory[0] != '\0' ? chdir(start_directory) : 0;
     execve("/proc/self/exe", argv_.data(), envp_.data());
   }
   // The memory is still mapped here.

@@ -37,6 +37,7 @@ using Clock = std::chrono::steady_clock;
 
 // Of this process, once it is a worker. A body may ask from threads of its own.
 std::atomic<bool> worker_process{false};
+thread_local bool serving_thread = false;  // of a spawned one
 std::atomic<bool> stop_wanted{false};
 
 // exit() in a body must not run what the host registered for its own exit: its threads, which
@@ -345,7 +346,8 @@ void Worker::end_with_the_server() const {
 }
 
 void take_a_workers_place(const WorkerPlan& plan) {
-  worker_process.store(true, std::memory_order_relaxed);
+  serving_thread = true;
+  if (!plan.arrives) worker_process.store(true, std::memory_order_relaxed);
   name_process(*plan.node, "+");
   be_the_likelier_victim();
   // The fork server's children may read this one's stack, where only ancestors may otherwise (Yama).
@@ -355,7 +357,7 @@ void take_a_workers_place(const WorkerPlan& plan) {
 
 }  // namespace
 
-bool is_worker_process() noexcept { return worker_process.load(std::memory_order_relaxed); }
+bool is_worker_process() noexcept { return worker_process.load(std::memory_order_relaxed) || serving_thread; }
 void ask_host_to_stop() noexcept { stop_wanted.store(true, std::memory_order_relaxed); }
 
 void reset_signals() noexcept {

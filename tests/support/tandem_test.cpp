@@ -173,7 +173,6 @@ std::mt19937_64 TandemTest::random_generator() {
 }
 
 std::ostream& operator<<(std::ostream& out, const Place& place) {
-  const bool spawned = std::string{place.placement} == "spawn";
   return out << place.workers
              << (spawned              ? " spawned processes"
                  : place.is_process() ? " processes"
@@ -193,9 +192,8 @@ Config config_of(const Settings& settings) {
 Config placed(const Place& place, std::initializer_list<const char*> nodes, const Settings& settings) {
   Config config = config_of(settings);
   for (const std::string node : nodes) {
-    const bool spawned = std::string{place.placement} == "spawn";
-    config.set("node." + node + ".placement", spawned ? "process" : place.placement, "test");
-    if (spawned) config.set("node." + node + ".start", "spawn", "test");
+      config.set("node." + node + ".placement", place.is_spawned() ? "process" : place.placement, "test");
+    if (place.is_spawned()) config.set("node." + node + ".start", "spawn", "test");
     config.set("node." + node + ".workers", std::to_string(place.workers), "test");
   }
   return config;

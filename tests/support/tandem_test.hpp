@@ -40,6 +40,7 @@ struct Place {
   int workers;
 
   bool is_process() const { return std::string{placement} != "thread"; }
+  bool is_spawned() const { return std::string{placement} == "spawn"; }
 };
 std::ostream& operator<<(std::ostream& out, const Place& place);
 

@@ -143,6 +143,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::string plan_text() const;
   std::vector<WorkerPlan> worker_plans(std::byte* base, int bell) const;
   std::unique_ptr<SpawnOrder> spawn_order(const std::vector<WorkerPlan>& plans) const;
+  bool is_of_this_worker() const noexcept;
   [[noreturn]] void serve_spawned(const Spawned& self) noexcept;
   template <class Move>
   void place_parameters(std::byte* base, Move move) const;

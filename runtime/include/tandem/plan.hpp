@@ -1,10 +1,7 @@
 #pragma once
 
-#include <cstddef>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <tandem/config.hpp>
 #include <tandem/node.hpp>

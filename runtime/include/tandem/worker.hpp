@@ -23,7 +23,8 @@ struct WorkerPlan {
   bool arrives = false;  // spawned: the host is told that main got to the graph
 };
 
-/// Whether this process is a worker.
+/// Whether the calling thread is a worker's: in a forked one any is; in a spawned one that which serves, while main's
+/// other threads do what they do in the host, and what they ask of the Runtime is left to the host's.
 bool is_worker_process() noexcept;
 /// In a worker: what it replies next asks the host to stop the run.
 void ask_host_to_stop() noexcept;
