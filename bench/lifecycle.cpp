@@ -1,12 +1,15 @@
 #include <chrono>
 #include <cstdint>
+#include <cstdlib>
 #include <limits>
 #include <stdexcept>
+#include <string>
 #include <vector>
 
 #include <fmt/format.h>
 #include <oneapi/tbb/flow_graph.h>
 
+#include <tandem/spawn.hpp>
 #include <tandem/tandem.hpp>
 
 #include "fill.hpp"
@@ -47,8 +50,12 @@ std::vector<double> both_ends(tandem::Runtime& runtime, flow::graph& graph, Make
   return {milliseconds(first - begin), milliseconds(end - stop)};
 }
 
-std::vector<double> tiny_ends(const Options& options, const char* placement) {
-  tandem::Runtime runtime{configure(placement, options.workers, options.in_flight)};
+// A spawned worker runs main again, which comes straight back here: run_spawned_lifecycle().
+std::vector<double> tiny_ends(const Options& options, const char* placement, const char* start = "fork") {
+  tandem::Config config = configure(placement, options.workers, options.in_flight);
+  config.set("node.maker.start", start, "bench");
+  tandem::spawn_with({"tandem_bench", std::to_string(options.workers), std::to_string(options.in_flight)});
+  tandem::Runtime runtime{config};
   flow::graph graph;
   tandem::producer_node<Message, Message> maker{graph, runtime, "maker",
                                                 [](const Message& message) { return message; }};
@@ -68,36 +75,48 @@ std::vector<double> big_ends(const Options& options, const char* placement) {
 }
 
 // A host that has touched this much: fork copies its page tables.
-std::vector<double> ends_in_large_host(const Options& options) {
+std::vector<double> ends_in_large_host(const Options& options, const char* start) {
   const std::vector<char> ballast(std::size_t{1} << 30, 'x');
-  std::vector<double> values = tiny_ends(options, "process");
+  std::vector<double> values = tiny_ends(options, "process", start);
   if (ballast[ballast.size() / 2] != 'x') values.clear();  // keeps it alive
   return values;
 }
 
 }  // namespace
 
+void run_spawned_lifecycle(char** arguments) {
+  Options options;
+  options.workers = std::atoi(arguments[1]);
+  options.in_flight = static_cast<std::uint32_t>(std::atoi(arguments[2]));
+  tiny_ends(options, "process", "spawn");
+}
+
 void run_lifecycle(const Options& options, Report& report) {
   const std::vector<Metric> ends{{"first item", "ms"}, {"stop", "ms"}};
   const std::vector<Variant> variants{
       {"forked processes", ends, [&] { return tiny_ends(options, "process"); }},
+      {"spawned processes", ends, [&] { return tiny_ends(options, "process", "spawn"); }},
       {"threads", ends, [&] { return tiny_ends(options, "thread"); }},
       {"forked processes, 12.6 MB arrays", ends, [&] { return big_ends(options, "process"); }},
       {"threads, 12.6 MB arrays", ends, [&] { return big_ends(options, "thread"); }},
   };
   const std::vector<Variant> large{
-      {"forked processes, host of 1 GiB", ends, [&] { return ends_in_large_host(options); }}};
+      {"forked processes, host of 1 GiB", ends, [&] { return ends_in_large_host(options, "fork"); }},
+      {"spawned processes, host of 1 GiB", ends, [&] { return ends_in_large_host(options, "spawn"); }}};
   std::vector<Row> rows = measure_rounds("lifecycle", variants, options, 5 * options.repetitions);
   const std::vector<Row> more = measure_rounds("lifecycle", large, options, options.repetitions);
   rows.insert(rows.end(), more.begin(), more.end());
   report.add(fmt::format("first item and stop, {} workers", options.workers), rows);
   report.figure("first_item_fork", "forked processes", "first item");
   report.figure("stop_fork", "forked processes", "stop");
+  report.figure("first_item_spawn", "spawned processes", "first item");
+  report.figure("stop_spawn", "spawned processes", "stop");
   report.figure("first_item_thread", "threads", "first item");
   report.figure("stop_thread", "threads", "stop");
   report.figure("first_item_fork_big", "forked processes, 12.6 MB arrays", "first item");
   report.figure("stop_fork_big", "forked processes, 12.6 MB arrays", "stop");
   report.figure("first_item_fork_large_host", "forked processes, host of 1 GiB", "first item");
+  report.figure("first_item_spawn_large_host", "spawned processes, host of 1 GiB", "first item");
 }
 
 }  // namespace bench

@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <tandem/spawn.hpp>
+
 #include "sections.hpp"
 
 namespace {
@@ -24,6 +26,10 @@ constexpr Section kSections[] = {
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (tandem::Spawned::here() != nullptr) {
+    bench::run_spawned_lifecycle(argv);
+    return 1;  // it never gets there
+  }
   bench::Options options;
   std::vector<std::string> only;
   bool quick = false;

@@ -14,6 +14,8 @@ void run_big(const Options& options, Report& report);
 void run_order(const Options& options, Report& report);
 /// From the loop's beginning to the first item, and the time of stop().
 void run_lifecycle(const Options& options, Report& report);
+/// In a spawned worker of the above.
+void run_spawned_lifecycle(char** arguments);
 /// From the kill of a worker to its message running again, and what that loses or leaks.
 void run_recovery(const Options& options, Report& report);
 /// Functions called in workers, small ones and one over a large array.

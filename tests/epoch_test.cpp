@@ -57,7 +57,7 @@ void expect_rounds(stream_node<Number>& stream, std::uint64_t rounds, std::uint6
 }
 
 class Epochs : public PlacedTest {};
-TANDEM_FOR_ALL_PLACES(Epochs);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Epochs);
 
 TEST_P(Epochs, EndOneByOneInOneRun) {
   Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "5"}}), Rounds{6, 20}, Twice{}};

@@ -218,7 +218,7 @@ TEST_P(Errors, PassLaterProducersUntouched) {
   EXPECT_EQ(runtime.lent_blocks(), 0U);
 }
 
-TANDEM_FOR_ALL_PLACES(Errors);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Errors);
 
 }  // namespace
 }  // namespace tandem::test

@@ -89,7 +89,7 @@ TEST_P(Order, OfOneMessageIsThatMessage) {
   EXPECT_FALSE(line.stream.next());
 }
 
-TANDEM_FOR_ALL_PLACES(Order);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Order);
 
 }  // namespace
 }  // namespace tandem::test

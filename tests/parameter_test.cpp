@@ -28,7 +28,7 @@ struct Wide {
 };
 
 class Parameters : public PlacedTest {};
-TANDEM_FOR_ALL_PLACES(Parameters);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Parameters);
 
 TEST_P(Parameters, ReachBodiesThatAreAtWork) {
   Runtime runtime{placed(GetParam(), {"work"}, {{"in_flight", "2"}})};

@@ -47,7 +47,7 @@ void expect_filled(const Arrays& arrays, std::uint64_t number) {
 }
 
 class Partial : public PlacedTest {};
-TANDEM_FOR_ALL_PLACES(Partial);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Partial);
 
 TEST_P(Partial, HaveTheExtentThatTheirProducerSet) {
   Line<Arrays> line{placed(GetParam(), {"work"}, {{"in_flight", "4"}}), CountTo{200}, points(), Fills{}};

@@ -388,7 +388,7 @@ TEST_P(Policy, HoldsForErrorsThatPassAJoin) {
   }
 }
 
-TANDEM_FOR_ALL_PLACES(Policy);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Policy);
 
 class PolicyOfProcesses : public TandemTest {};
 

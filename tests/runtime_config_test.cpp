@@ -169,11 +169,11 @@ TEST(Config, NamesTheNearestKeyWhenAKeyIsUnknown) {
   EXPECT_EQ(parse_refusal("[node.reader]\ncolour = \"red\"\n"),
             "node.reader.colour = \"red\" (tandem.toml:2): no such key; known keys: "
             "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-            "'spares', 'worker_memory', 'wait_for_debugger', 'full'");
+            "'spares', 'worker_memory', 'wait_for_debugger', 'full', 'start_within'");
   EXPECT_EQ(parse_refusal("[node.reader]\nworker = 4\n"),
             "node.reader.worker = 4 (tandem.toml:2): no such key; did you mean 'workers'? known keys: "
             "'placement', 'workers', 'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-            "'spares', 'worker_memory', 'wait_for_debugger', 'full'");
+            "'spares', 'worker_memory', 'wait_for_debugger', 'full', 'start_within'");
 }
 
 TEST(Config, NamesTheNearestTableWhenATableIsUnknown) {
@@ -258,8 +258,9 @@ constexpr BadValue kBadValues[] = {
      "node.reader.attempts = 101 (test): must be at most 100; write a whole number from 1 to 100"},
     {"node.reader.placement", "gpu",
      "node.reader.placement = \"gpu\" (test): not a placement; write \"thread\" or \"process\""},
-    {"node.reader.start", "spawn",
-     "node.reader.start = \"spawn\" (test): not a way to start workers in this version; write \"fork\""},
+    {"node.reader.start", "exec",
+     "node.reader.start = \"exec\" (test): not a way to start workers; write \"fork\" or \"spawn\""},
+    {"node.reader.start_within", "0 s", "node.reader.start_within = \"0 s\" (test): must be more than 0"},
     {"node.reader.deadline", "0 s",
      "node.reader.deadline = \"0 s\" (test): must be more than 0; leave it out for no deadline"},
     {"node.reader.on_error", "ignore",
@@ -273,13 +274,20 @@ constexpr BadValue kBadValues[] = {
     {"node.reader", "4",
      "node.reader = 4 (test): no key of a node; write node.NAME.KEY; known keys: 'placement', 'workers', "
      "'start', 'attempts', 'deadline', 'on_error', 'max_errors', "
-     "'spares', 'worker_memory', 'wait_for_debugger', 'full'"},
+     "'spares', 'worker_memory', 'wait_for_debugger', 'full', 'start_within'"},
     {"node..workers", "4", "node..workers = 4 (test): the node has no name; write node.NAME.KEY"},
     {"nodes.reader.workers", "4",
      "nodes.reader.workers = 4 (test): no such key; known keys: 'deterministic', 'in_flight', 'memory', "
      "'arrays', 'seed', 'grace', 'hold_timeout'; a node's are written node.NAME.KEY"},
 };
 INSTANTIATE_TEST_SUITE_P(Config, BadValues, testing::ValuesIn(kBadValues));
+
+TEST(Config, ReadsHowAWorkerStarts) {
+  Config config;
+  config.set("node.reader.start", "spawn", "test");
+  config.set("node.reader.start_within", "5 s", "test");
+  EXPECT_EQ(config.node("reader"), (NodeConfig{.start = Start::spawn, .start_within = 5s}));
+}
 
 TEST(Config, StaysAsItWasWhenASettingIsRefused) {
   Config config;
@@ -394,7 +402,8 @@ TEST_F(Sources, NameTheNearestVariableWhenAVariableIsUnknown) {
       "'TANDEM_HOLD_TIMEOUT', 'TANDEM_CONFIG', 'TANDEM_NODE_NAME_PLACEMENT', 'TANDEM_NODE_NAME_WORKERS', "
       "'TANDEM_NODE_NAME_START', 'TANDEM_NODE_NAME_ATTEMPTS', 'TANDEM_NODE_NAME_DEADLINE', "
       "'TANDEM_NODE_NAME_ON_ERROR', 'TANDEM_NODE_NAME_MAX_ERRORS', 'TANDEM_NODE_NAME_SPARES', "
-      "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER', 'TANDEM_NODE_NAME_FULL'");
+      "'TANDEM_NODE_NAME_WORKER_MEMORY', 'TANDEM_NODE_NAME_WAIT_FOR_DEBUGGER', 'TANDEM_NODE_NAME_FULL', "
+      "'TANDEM_NODE_NAME_START_WITHIN'");
 }
 
 TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenItsKeyIsUnknown) {
@@ -424,7 +433,7 @@ TEST_F(Sources, NameTheNearestVariableOfTheSameNodeWhenNameAndKeyHoldUnderscores
                   .starts_with("TANDEM_NODE_READER_MAXERRORS = 3 (environment): no such setting; did you mean "
                                "'TANDEM_NODE_READER_MAX_ERRORS'? known variables: "));
   EXPECT_TRUE(told("TANDEM_NODE_MAX_ERRORS").starts_with("TANDEM_NODE_MAX_ERRORS = 3 (environment): no such"));
-  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_FULL'"));
+  EXPECT_TRUE(told("TANDEM_NODE_READER_COLOUR").ends_with(", 'TANDEM_NODE_READER_START_WITHIN'"));
 }
 
 TEST_F(Sources, RefuseAVariableThatNamesNoNode) {

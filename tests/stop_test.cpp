@@ -25,7 +25,7 @@ class Stop : public PlacedTest {
     begin_ = Clock::now();
   }
   void TearDown() override {
-    EXPECT_LT(Clock::now() - begin_, kPromptly);
+    EXPECT_LT(Clock::now() - begin_, GetParam().is_spawned() ? 2 * kPromptly : kPromptly);
     PlacedTest::TearDown();
   }
 
@@ -151,7 +151,7 @@ TEST_P(Stop, RightAfterTheStart) {
 }
 
 TEST_P(Stop, RightAfterTheStartManyTimes) {
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < (GetParam().is_spawned() ? 6 : 20); ++round) {
     Line<Number> line{placed(GetParam(), {"work"}), CountForEver{}, same};
     line.runtime.start();
     if (round % 2 == 0) line.stream.next();
@@ -227,7 +227,7 @@ TEST_P(Stop, DestroysTheBodies) {
   EXPECT_EQ((*item)->value, 7U);
 }
 
-TANDEM_FOR_ALL_PLACES(Stop);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Stop);
 
 class StopOfProcesses : public PlacedTest {};
 

@@ -140,7 +140,7 @@ TEST_P(Stream, LoopGoesOnAfterABreak) {
   EXPECT_EQ(next, 100U);
 }
 
-TANDEM_FOR_ALL_PLACES(Stream);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Stream);
 
 class StreamOfMessages : public TandemTest {};
 

@@ -47,11 +47,11 @@ const Death kDeaths[] = {
     {"Terminate", [] { std::terminate(); }, "killed by signal 6 (SIGABRT)"},
 };
 
-class WorkerDeath : public TandemTest, public testing::WithParamInterface<std::tuple<Death, int>> {
+class WorkerDeath : public TandemTest, public testing::WithParamInterface<std::tuple<Death, Place>> {
  protected:
   const Death& death() const { return std::get<0>(GetParam()); }
   Config config(const Settings& settings = {}) const {
-    return placed({"process", std::get<1>(GetParam())}, {"work"}, settings);
+    return placed(std::get<1>(GetParam()), {"work"}, settings);
   }
 };
 
@@ -113,10 +113,14 @@ TEST_P(WorkerDeath, OfTheOnlyAttemptIsAnErrorAtOnce) {
   EXPECT_EQ(outcomes[kDeadly].failure->reason, death().reason);
 }
 
-INSTANTIATE_TEST_SUITE_P(, WorkerDeath, testing::Combine(testing::ValuesIn(kDeaths), testing::Values(1, 2, 8)),
+INSTANTIATE_TEST_SUITE_P(, WorkerDeath,
+                         testing::Combine(testing::ValuesIn(kDeaths),
+                                          testing::Values(Place{"process", 1}, Place{"process", 2},
+                                                          Place{"process", 8}, Place{"spawn", 2})),
                          [](const auto& case_info) {
-                           return std::string{std::get<0>(case_info.param).name} + "_" +
-                                  std::to_string(std::get<1>(case_info.param));
+                           const Place& place = std::get<1>(case_info.param);
+                           return std::string{std::get<0>(case_info.param).name} + "_" + place.placement + "_" +
+                                  std::to_string(place.workers);
                          });
 
 class WorkerDeaths : public PlacedTest {};

@@ -77,7 +77,7 @@ class WorkerArrays final : public ArrayFinder {
     if (token.offset > bytes_ || token.room > bytes_ - token.offset)
       throw Error("a shared array lies outside of its store");
     const auto block =
-        std::make_shared<ArrayBlock>(base_ + token.offset, token.offset, token.bytes, token.room);
+        std::make_shared<ArrayBlock>(base_ + token.offset, token.offset, token.bytes, token.room, true);
     if (token.read_only == 0) keep_writable(*block);
     blocks_.push_back(block);
     return block;
@@ -119,9 +119,9 @@ class WorkerArrays final : public ArrayFinder {
 
 class CallBody final : public Body {
  public:
-  CallBody(std::shared_ptr<ArrayStore> store, std::function<void(Context&)> initialise,
+  CallBody(std::function<void(Context&)> initialise,
            std::span<const std::shared_ptr<ArrayBlock>> (*arrays_of)(std::uint64_t))
-      : store_{std::move(store)}, initialise_{std::move(initialise)}, arrays_of_{arrays_of} {}
+      : initialise_{std::move(initialise)}, arrays_of_{arrays_of} {}
 
   void start(Context& context) override {
     if (initialise_) initialise_(context);
@@ -137,9 +137,9 @@ class CallBody final : public Body {
           "const SharedArray<T>& or SharedArray<const T> if the function only reads it");
     }
     const bool is_inline = message.bytes <= CallMessage::kInline;
-    const std::byte* const bytes = is_inline ? message.arguments : store_->segment().base() + message.place;
+    const std::byte* const bytes = is_inline ? message.arguments : context.arrays() + message.place;
     if (is_worker_process()) {
-      WorkerArrays arrays{store_->segment().base(), store_->segment().size(), writable_};
+      WorkerArrays arrays{context.arrays(), context.arrays_bytes(), writable_};
       call(
           message, {bytes, message.bytes}, arrays, [&arrays] { arrays.known(); }, result, context);
     } else {
@@ -177,7 +177,6 @@ class CallBody final : public Body {
     return thunk;
   }
 
-  const std::shared_ptr<ArrayStore> store_;
   const std::function<void(Context&)> initialise_;
   std::span<const std::shared_ptr<ArrayBlock>> (*const arrays_of_)(std::uint64_t);
   WorkerArrays::Writable writable_;
@@ -216,9 +215,9 @@ std::shared_ptr<ArrayBlock> LentArrays::find(const ArrayToken& token) {
 }
 
 std::unique_ptr<Body> make_call_body(
-    std::shared_ptr<ArrayStore> store, std::function<void(Context&)> initialise,
+    std::function<void(Context&)> initialise,
     std::span<const std::shared_ptr<ArrayBlock>> (*arrays_of)(std::uint64_t call)) {
-  return std::make_unique<CallBody>(std::move(store), std::move(initialise), arrays_of);
+  return std::make_unique<CallBody>(std::move(initialise), arrays_of);
 }
 
 }  // namespace tandem

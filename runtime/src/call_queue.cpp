@@ -201,8 +201,8 @@ Calls::Calls(std::shared_ptr<Core> core, std::string name, std::function<void(Co
   node.message_bytes = sizeof(CallMessage);
   node.layout = BlockLayout::of_struct<CallResult>();
   node.layout.message_bytes = sizeof(CallMessage);
-  node.make_body = [arrays = arrays_, initialise = std::move(initialise)] {
-    return make_call_body(arrays, initialise, [](std::uint64_t call) {
+  node.make_body = [initialise = std::move(initialise)] {
+    return make_call_body(initialise, [](std::uint64_t call) {
       return std::span<const std::shared_ptr<ArrayBlock>>{reinterpret_cast<const CallState*>(call)->arrays};
     });
   };

@@ -41,7 +41,7 @@ std::vector<std::string> global_keys() {
 
 std::vector<std::string> node_keys() {
   return {"placement",  "workers", "start",         "attempts",          "deadline", "on_error",
-          "max_errors", "spares",  "worker_memory", "wait_for_debugger", "full"};
+          "max_errors", "spares",  "worker_memory", "wait_for_debugger", "full",     "start_within"};
 }
 
 bool contains(const std::vector<std::string>& words, std::string_view word) {
@@ -67,6 +67,12 @@ Placement read_placement(std::string_view text) {
   if (text == "thread") return Placement::thread;
   if (text == "process") return Placement::process;
   throw Refused{"not a placement; write \"thread\" or \"process\""};
+}
+
+Start read_start(std::string_view text) {
+  if (text == "fork") return Start::fork;
+  if (text == "spawn") return Start::spawn;
+  throw Refused{"not a way to start workers; write \"fork\" or \"spawn\""};
 }
 
 OnError read_on_error(std::string_view text) {
@@ -97,8 +103,10 @@ void apply(NodeConfig& node, std::string_view key, std::string_view text) {
   }
   if (key == "wait_for_debugger")
     node.wait_for_debugger = static_cast<int>(read_whole(text, 0, kMostWorkers - 1));
-  if (key == "start" && text != "fork") {
-    throw Refused{"not a way to start workers in this version; write \"fork\""};
+  if (key == "start") node.start = read_start(text);
+  if (key == "start_within") {
+    node.start_within = read_duration(text);
+    if (node.start_within == node.start_within.zero()) throw Refused{"must be more than 0"};
   }
   if (key == "deadline") {
     const auto deadline = read_duration(text);

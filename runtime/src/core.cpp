@@ -14,6 +14,7 @@
 #include <fmt/format.h>
 
 #include <tandem/log.hpp>
+#include <tandem/plan.hpp>
 #include <tandem/worker.hpp>
 
 namespace tandem {
@@ -69,6 +70,7 @@ std::uint32_t Core::add_node(NewNode node) {
   auto info = std::make_unique<NodeInfo>();
   info->name = node.name;
   info->index = static_cast<std::uint32_t>(nodes_.size());
+  info->type = node.type;
   info->config = config_.node(node.name);
   info->random_key = stream_key(config_.seed, node.name);
   info->message_bytes = node.message_bytes;
@@ -84,6 +86,7 @@ std::uint32_t Core::add_node(NewNode node) {
 std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
   NewNode node;
   node.name = name;
+  node.type = "feeder";
   node.layout = std::move(layout);
   const std::uint32_t index = add_node(std::move(node));
   NodeInfo& info = *nodes_[index];
@@ -176,6 +179,8 @@ void Core::start() {
   const std::lock_guard lock{life_mutex_};
   if (start_error_) std::rethrow_exception(start_error_);
   if (!is_gathering()) return;
+  if (is_of_this_worker()) serve_spawned(*Spawned::here());
+  if (Spawned::here() != nullptr) return shut_down();  // of the host alone; main goes on to this worker's
   try {
     check_names();
     plan();
@@ -286,6 +291,12 @@ std::uint32_t Core::choose_in_flight() const {
 
 void Core::plan() {
   in_flight_ = choose_in_flight();
+  lay_out();
+  segment_ = std::make_unique<Segment>(segment_bytes_);
+}
+
+// Where all things lie follows from the nodes and in_flight alone: a spawned worker finds the same.
+void Core::lay_out() {
   const auto blocks = [this](const NodeInfo& node) {
     return static_cast<std::uint32_t>(in_flight_ * sources_to(node));
   };
@@ -307,7 +318,28 @@ void Core::plan() {
     node->arrays = arrays_;
     offset += node->blocks.bytes();
   }
-  segment_ = std::make_unique<Segment>(offset);
+  segment_bytes_ = offset;
+}
+
+std::string Core::plan_text() const {
+  Plan plan;
+  plan.add(config_);
+  for (const SourceEntry& entry : sources_)
+    plan.add("the graph", "source of messages", fmt::format("'{}'", entry.name));
+  for (const auto& node : nodes_) plan.add(*node);
+  for (const auto& parameter : parameters_)
+    plan.add("the runtime", "bytes of a Parameter", fmt::format("{}", parameter->shared_bytes()));
+  plan.add("the runtime", "bytes of shared memory", fmt::format("{}", segment_bytes_));
+  return plan.text();
+}
+
+template <class Move>
+void Core::place_parameters(std::byte* base, Move move) const {
+  std::byte* place = base + sizeof(HostPage);
+  for (const auto& parameter : parameters_) {
+    move(*parameter, place);
+    place += parameter->shared_bytes();
+  }
 }
 
 std::uint32_t Core::extra_blocks(const NodeInfo& node) const {
@@ -324,11 +356,7 @@ void Core::build() {
                     describe_bytes(control), slots_, std::strerror(error)));
   }
   page_ = new (segment_->base()) HostPage;
-  std::byte* place = segment_->base() + sizeof(HostPage);
-  for (const auto& parameter : parameters_) {
-    parameter->move_to(place);
-    place += parameter->shared_bytes();
-  }
+  place_parameters(segment_->base(), [](ParameterCell& cell, std::byte* place) { cell.move_to(place); });
   std::vector<Segment*> shared{segment_.get()};
   if (arrays_) shared.push_back(&arrays_->segment());
   if (slots_ > 0) pump_ = std::make_unique<Pump>(std::move(shared), *page_, config_.grace);
@@ -387,21 +415,74 @@ void Core::open_sources() {
 
 void Core::begin() {
   if (pump_) {
-    std::vector<WorkerPlan> plans;
-    for (const ProcessCrew* const crew : process_crews_) {
-      for (std::uint32_t slot = 0; slot < crew->slots(); ++slot) {
-        plans.push_back({&nodes_, nodes_[crew->node().index].get(), channels_[plans.size()], segment_->base(),
-                         segment_->size(), arrays_ ? arrays_->segment().base() : nullptr,
-                         arrays_ ? arrays_->segment().size() : 0, page_, &pump_->bell()});
-      }
+    std::vector<WorkerPlan> plans = worker_plans(segment_->base(), pump_->bell().rung_at());
+    for (WorkerPlan& plan : plans) {
+      plan.arrays = arrays_ ? arrays_->segment().base() : nullptr;
+      plan.arrays_bytes = arrays_ ? arrays_->segment().size() : 0;
     }
+    order_ = spawn_order(plans);
     // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may
     // sit in a read of one.
     std::cout.flush();
     std::fflush(stdout);
-    pump_->start(std::move(plans));  // forks; before this runtime has any other thread
+    pump_->start(std::move(plans), order_.get());  // forks; before this runtime has any other thread
   }
   for (ThreadCrew* const crew : thread_crews_) crew->start();
+}
+
+std::vector<WorkerPlan> Core::worker_plans(std::byte* base, int bell) const {
+  std::vector<WorkerPlan> plans;
+  for (const auto& node : nodes_) {
+    if (node->config.placement != Placement::process) continue;
+    for (int slot = 0; slot < node->config.workers + node->config.spares; ++slot) {
+      plans.push_back({&nodes_, node.get(), channels_[plans.size()], base, segment_bytes_, nullptr, 0,
+                       reinterpret_cast<HostPage*>(base), bell});
+    }
+  }
+  return plans;
+}
+
+std::unique_ptr<SpawnOrder> Core::spawn_order(const std::vector<WorkerPlan>& plans) const {
+  SpawnFacts facts{number_, in_flight_, segment_bytes_, arrays_ ? arrays_->segment().size() : 0, {}, {}};
+  bool any = false;
+  for (const WorkerPlan& plan : plans) {
+    facts.slots.emplace_back();
+    facts.slots.back().channel = plan.channel;
+    facts.slots.back().spawned = plan.node->config.start == Start::spawn;
+    fmt::format_to_n(facts.slots.back().name, sizeof facts.slots.back().name - 1, "tandem:{}", plan.node->name);
+    any = any || facts.slots.back().spawned;
+  }
+  if (!any) return nullptr;
+  facts.plan = plan_text();
+  return std::make_unique<SpawnOrder>(facts, segment_->base(), pump_->bell().rung_at());
+}
+
+bool Core::is_of_this_worker() const noexcept {
+  const Spawned* const self = Spawned::here();
+  return self != nullptr && self->facts().runtime == number_;
+}
+
+// Instead of all that start() does in the host. Nothing here takes memory that is shared, or a thread.
+void Core::serve_spawned(const Spawned& self) noexcept {
+  std::vector<WorkerPlan> plans;
+  try {
+    check_names();
+    in_flight_ = self.facts().in_flight;
+    lay_out();
+    const std::string difference = Plan::first_difference(plan_text(), self.facts().plan);
+    if (!difference.empty()) {
+      self.refuse(
+          difference +
+          "; main must build the same graph in a spawned worker, from the same configuration, or set start = "
+          "\"fork\"");
+    }
+    place_parameters(self.base(), [](ParameterCell& cell, std::byte* place) { cell.attach(place); });
+    plans = worker_plans(self.base(), self.bell());
+    plans[self.slot()].arrays = self.arrays();
+    plans[self.slot()].arrays_bytes = self.facts().arrays_bytes;
+  } catch (const std::exception& error) { self.refuse(error.what()); }
+  plans[self.slot()].arrives = true;
+  serve(plans[self.slot()], self.incarnation());
 }
 
 // Whoever waits for the end of the run, or destroys the runtime, does the rest.
@@ -416,6 +497,8 @@ void Core::ask_to_stop() noexcept {
 void Core::stop() noexcept {
   if (is_worker_process()) return ask_host_to_stop();  // everything here is a copy of the host's
   if (inside() == this) return ask_to_stop();
+  // The host has started it, or this worker would not be: main is to get there, whoever stops it before.
+  if (is_of_this_worker()) return;
   const std::lock_guard lock{life_mutex_};
   if (phase_.load(std::memory_order_acquire) == Phase::closed) return;
   shut_down();

@@ -13,9 +13,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
+#include <span>
 #include <streambuf>
 #include <string>
 #include <utility>
@@ -24,6 +26,7 @@
 #include <tandem/error.hpp>
 #include <tandem/keeper.hpp>
 #include <tandem/stack.hpp>
+#include <tandem/worker.hpp>
 
 namespace tandem {
 namespace {
@@ -42,20 +45,26 @@ struct Message {
   std::int32_t number = 0;  // pid, errno or status
 };
 
-bool send_message(int socket, Message message, int attached = -1, int flags = 0, std::string text = {}) {
+// The files that come with a message: a worker's pidfd; or, for one to be spawned, the order, the segment, and that of the
+// shared arrays, if there are any.
+constexpr std::size_t kMostFiles = 3;
+using Files = std::array<Descriptor, kMostFiles>;
+
+bool send_message(int socket, Message message, std::span<const int> attached = {}, int flags = 0,
+                  std::string text = {}) {
   iovec data[] = {{&message, sizeof message}, {text.data(), std::min(text.size(), kLongestStack)}};
   msghdr header{};
   header.msg_iov = data;
   header.msg_iovlen = 2;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  if (attached >= 0) {
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFiles * sizeof(int))] = {};
+  if (!attached.empty()) {
     header.msg_control = control;
-    header.msg_controllen = sizeof control;
+    header.msg_controllen = CMSG_SPACE(attached.size_bytes());
     cmsghdr* const part = CMSG_FIRSTHDR(&header);
     part->cmsg_level = SOL_SOCKET;
     part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(part), &attached, sizeof attached);
+    part->cmsg_len = CMSG_LEN(attached.size_bytes());
+    std::memcpy(CMSG_DATA(part), attached.data(), attached.size_bytes());
   }
   while (sendmsg(socket, &header, MSG_NOSIGNAL | flags) < 0) {
     if (errno != EINTR) return false;
@@ -64,13 +73,13 @@ bool send_message(int socket, Message message, int attached = -1, int flags = 0,
 }
 
 // False at the end of the stream, on an error and, with MSG_DONTWAIT, when nothing is there.
-bool receive_message(int socket, int flags, Message& message, Descriptor* attached, std::string& text) {
+bool receive_message(int socket, int flags, Message& message, Files& attached, std::string& text) {
   char rest[kLongestStack];
   iovec data[] = {{&message, sizeof message}, {rest, sizeof rest}};
   msghdr header{};
   header.msg_iov = data;
   header.msg_iovlen = 2;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFiles * sizeof(int))] = {};
   header.msg_control = control;
   header.msg_controllen = sizeof control;
   ssize_t got = 0;
@@ -78,10 +87,12 @@ bool receive_message(int socket, int flags, Message& message, Descriptor* attach
   if (got < static_cast<ssize_t>(sizeof message)) return false;
   text.assign(rest, static_cast<std::size_t>(got) - sizeof message);
   const cmsghdr* const part = CMSG_FIRSTHDR(&header);
-  if (attached != nullptr && part != nullptr && part->cmsg_type == SCM_RIGHTS) {
+  if (part == nullptr || part->cmsg_type != SCM_RIGHTS) return true;
+  const std::size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+  for (std::size_t index = 0; index < std::min(count, kMostFiles); ++index) {
     int number = -1;
-    std::memcpy(&number, CMSG_DATA(part), sizeof number);
-    *attached = Descriptor{number};
+    std::memcpy(&number, CMSG_DATA(part) + index * sizeof number, sizeof number);
+    attached[index] = Descriptor{number};
   }
   return true;
 }
@@ -89,8 +100,9 @@ bool receive_message(int socket, int flags, Message& message, Descriptor* attach
 // The fork server's whole life, in the server process. Single-threaded.
 class Server {
  public:
-  Server(int socket, const std::function<void(std::uint32_t, std::uint32_t)>& worker_main)
-      : socket_{socket}, worker_main_{worker_main} {}
+  Server(int socket, const std::function<void(std::uint32_t, std::uint32_t)>& worker_main,
+         const SpawnOrder* order)
+      : socket_{socket}, worker_main_{worker_main}, order_{order} {}
 
   // noexcept: an exception must never unwind into the copy of the host's stack below.
   [[noreturn]] void serve() noexcept {
@@ -120,8 +132,9 @@ class Server {
 
   void answer() {
     Message request;
+    Files files;
     std::string none;
-    if (!receive_message(socket_, 0, request, nullptr, none)) end();  // nobody will ask any more
+    if (!receive_message(socket_, 0, request, files, none)) end();  // nobody will ask any more
     if (request.kind == MessageKind::inspect) {
       inspect(request);
       return;
@@ -130,8 +143,10 @@ class Server {
     // worker sees the end of the stream and ends too, without having touched its channel, which the next
     // server's worker then finds new.
     int ends[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-      report({MessageKind::not_started, request.slot, request.incarnation, errno});
+    const bool spawns = order_ != nullptr && order_->spawns(request.slot);
+    const bool files_lost = spawns && !files.back();  // this process has no descriptors left
+    if (files_lost || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+      report({MessageKind::not_started, request.slot, request.incarnation, files_lost ? EMFILE : errno});
       return;
     }
     Descriptor mine{ends[0]};
@@ -140,7 +155,7 @@ class Server {
     const pid_t pid = fork();
     if (pid == 0) {
       mine = Descriptor{};
-      become_worker(server, request, std::move(its));
+      become_worker(server, request, files, std::move(its));
     }
     const Descriptor pidfd{pid > 0 ? open_pidfd(pid) : -1};
     if (!pidfd) {
@@ -151,7 +166,8 @@ class Server {
     }
     its = Descriptor{};
     children_.push_back({pid, request.slot, request.incarnation, std::move(mine)});
-    report({MessageKind::started, request.slot, request.incarnation, pid}, pidfd.get());
+    const int attached = pidfd.get();
+    report({MessageKind::started, request.slot, request.incarnation, pid}, {&attached, 1});
     [[maybe_unused]] const auto sent = write(children_.back().told.get(), "", 1);  // fails if it is dead
   }
 
@@ -165,28 +181,34 @@ class Server {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       if (getppid() != server) _exit(1);
       prctl(PR_SET_NAME, "tandem:looks");
-      send_message(socket_, {MessageKind::inspected, request.slot, request.incarnation, 0}, -1, 0,
+      send_message(socket_, {MessageKind::inspected, request.slot, request.incarnation, 0}, {}, 0,
                    stack_of(child.pid));
       _exit(0);
     }
   }
 
-  [[noreturn]] void become_worker(pid_t server, const Message& request, Descriptor told) {
+  // From here on to execute() nothing but what is safe in a signal handler: the fork server is a copy of a process with
+  // threads, and so is this one.
+  [[noreturn]] void become_worker(pid_t server, const Message& request, const Files& files, Descriptor told) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != server) _exit(1);  // it died before the line above
-    children_.clear();
+    const bool spawned = static_cast<bool>(files[1]);
+    if (!spawned) children_.clear();
     char byte = 0;
     ssize_t got = 0;
     while ((got = read(told.get(), &byte, 1)) < 0 && errno == EINTR) {}
     if (got != 1) _exit(1);
     close(socket_);
     close(signals_);
-    start_keeper(server, told.get());
-    told = Descriptor{};
+    if (!spawned) start_keeper(server, told.get());
     signal(SIGPIPE, pipe_action_);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, nullptr);
+    if (spawned)  // what is executed makes its keeper itself: this address space ends
+      order_->execute(request.slot, request.incarnation,
+                      {files[0].get(), files[1].get(), files[2].get(), told.get(), server});
+    told = Descriptor{};
     worker_main_(request.slot, request.incarnation);
     _exit(1);
   }
@@ -254,7 +276,7 @@ class Server {
     _exit(0);
   }
 
-  void report(const Message& message, int attached = -1) {
+  void report(const Message& message, std::span<const int> attached = {}) {
     send_message(socket_, message, attached);  // fails when the host has let go, which serve() sees next
   }
 
@@ -263,25 +285,9 @@ class Server {
   bool ending_ = false;
   sighandler_t pipe_action_ = SIG_DFL;  // what the host had: default or ignored
   const std::function<void(std::uint32_t, std::uint32_t)>& worker_main_;
+  const SpawnOrder* const order_;
   std::vector<Child> children_;
 };
-
-// Handlers of the host refer to the host's state; what the host ignores stays ignored. Ctrl-C
-// goes to the whole foreground group, and ending it in order is the host's business.
-void reset_signals() {
-  for (int signal = 1; signal < NSIG; ++signal) {
-    struct sigaction action {};
-    if (sigaction(signal, nullptr, &action) != 0) continue;
-    const bool ignored = (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
-    if (ignored && signal != SIGCHLD) continue;
-    struct sigaction standard {};
-    standard.sa_handler = signal == SIGINT ? SIG_IGN : SIG_DFL;
-    sigaction(signal, &standard, nullptr);
-  }
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-}
 
 // Forgets what is buffered for output. The standard keeps the three that do it for derived classes.
 void purge(std::streambuf& buffer) {
@@ -304,8 +310,8 @@ std::string signal_name(int signal) {
 }  // namespace
 
 Launcher::Launcher(std::vector<Segment*> segments,
-                   std::function<void(std::uint32_t, std::uint32_t)> worker_main)
-    : segments_{std::move(segments)}, worker_main_{std::move(worker_main)} {}
+                   std::function<void(std::uint32_t, std::uint32_t)> worker_main, const SpawnOrder* order)
+    : segments_{std::move(segments)}, worker_main_{std::move(worker_main)}, order_{order} {}
 
 Launcher::~Launcher() { stop(); }
 
@@ -331,7 +337,7 @@ void Launcher::start() {
     Descriptor::close_all_but(its.get());  // the memory's files too: open, they would keep it alive
     __fpurge(stdout);                      // what another thread printed meanwhile is the host's to print
     purge(*std::cout.rdbuf());
-    Server{its.get(), worker_main_}.serve();
+    Server{its.get(), worker_main_, order_}.serve();
   }
   Descriptor pidfd{open_pidfd(pid)};
   if (!pidfd) {
@@ -372,7 +378,12 @@ void Launcher::stop() noexcept {
 
 Launcher::Request Launcher::request(std::uint32_t slot, std::uint32_t incarnation) noexcept {
   if (!running()) return Request::gone;
-  if (send_message(socket_.get(), {MessageKind::request, slot, incarnation, 0}, -1, MSG_DONTWAIT)) {
+  std::vector<int> files;
+  if (order_ != nullptr && order_->spawns(slot)) {
+    files = {order_->file()};
+    for (const Segment* const segment : segments_) files.push_back(segment->file());
+  }
+  if (send_message(socket_.get(), {MessageKind::request, slot, incarnation, 0}, files, MSG_DONTWAIT)) {
     return Request::sent;
   }
   return errno == EAGAIN ? Request::full : Request::gone;
@@ -380,23 +391,22 @@ Launcher::Request Launcher::request(std::uint32_t slot, std::uint32_t incarnatio
 
 Launcher::Request Launcher::inspect(std::uint32_t slot, std::uint32_t incarnation) noexcept {
   if (!running()) return Request::gone;
-  const bool sent = send_message(socket_.get(), {MessageKind::inspect, slot, incarnation, 0}, -1, MSG_DONTWAIT);
+  const bool sent = send_message(socket_.get(), {MessageKind::inspect, slot, incarnation, 0}, {}, MSG_DONTWAIT);
   return sent ? Request::sent : Request::gone;
 }
 
 std::optional<Launcher::Report> Launcher::receive() {
   Message message;
-  Descriptor attached;
+  Files attached;
   std::string text;
-  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, &attached, text))
-    return std::nullopt;
+  if (!running() || !receive_message(socket_.get(), MSG_DONTWAIT, message, attached, text)) return std::nullopt;
   switch (message.kind) {
     case MessageKind::started:
-      if (!attached) {  // this process had no descriptor left for it, so nobody could watch the worker
+      if (!attached[0]) {  // this process had no descriptor left for it, so nobody could watch the worker
         kill(message.number, SIGKILL);
         return Unwatched{message.slot, message.incarnation, EMFILE};
       }
-      return Started{message.slot, message.incarnation, message.number, std::move(attached)};
+      return Started{message.slot, message.incarnation, message.number, std::move(attached[0])};
     case MessageKind::not_started: return NotStarted{message.slot, message.incarnation, message.number};
     case MessageKind::inspected: return Inspected{message.slot, message.incarnation, std::move(text)};
     default: return Ended{message.slot, message.incarnation, message.number};

@@ -24,6 +24,12 @@ void ParameterCell::move_to(std::byte* place) {
   write(own_);
 }
 
+void ParameterCell::attach(std::byte* place) {
+  const std::lock_guard lock{mutex_};
+  read_only_ = true;
+  place_ = place;
+}
+
 void ParameterCell::move_back() {
   std::vector<std::byte> last(bytes_);
   if (place_ == nullptr) return;
@@ -35,6 +41,7 @@ void ParameterCell::move_back() {
 
 void ParameterCell::set(std::span<const std::byte> value) {
   const std::lock_guard lock{mutex_};
+  if (read_only_) return;
   if (place_ == nullptr) {
     own_.assign(value.begin(), value.end());
   } else {

@@ -92,6 +92,7 @@ void ProcessCrew::launch(Worker& worker) {
     worker.stack.clear();
     worker.useful = false;
     worker.alone = false;
+    worker.arrived = node_.config.start == Start::fork;
     worker.state = State::launching;
     ++worker.incarnation;
   }
@@ -107,6 +108,7 @@ void ProcessCrew::started(Launcher::Started report) {
     worker.pid = report.pid;
     worker.pidfd = std::move(report.pidfd);
     worker.state = State::starting;
+    worker.launched = Clock::now();
     if (ending_) ask_to_end(worker, acts);
   }
   carry_out(acts);
@@ -357,20 +359,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
             fmt::format("it replied for incarnation {} and is {}", reply.incarnation, worker.incarnation));
     return;
   }
-  if (place == 0) {  // the first reply is about the start, and no other is
-    if (reply.kind == ReplyKind::ready && worker.state == State::starting) {
-      worker.state = State::ready;
-      if (!worker.is_spare()) no_spares_ = false;  // what was in the way may be gone
-      spare_failed_starts_ = 0;
-      want_spares();
-      acts.stop = acts.stop || reply.stop == 1;
-    } else if (reply.kind == ReplyKind::start_failed) {
-      start_failed(worker, "start: " + text_of(worker, reply, place), acts);
-    } else {
-      condemn(worker, fmt::format("its first reply is of kind {}", static_cast<int>(reply.kind)));
-    }
-    return;
-  }
+  if (worker.state == State::starting) return accept_start(worker, reply, place, acts);
   if (worker.outstanding() == 0) {
     condemn(worker, "it replied to a request that nobody made");
     return;
@@ -435,6 +424,25 @@ void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, A
   head.grant_bytes.store(block ? block->room() : 0, std::memory_order_relaxed);
   head.grants.fetch_add(1, std::memory_order_release);  // GRANT(head)
   acts.wake.push_back(index_of(worker));
+}
+
+// What comes before the replies to messages: that main got to the graph, if it is spawned; then how start() went.
+void ProcessCrew::accept_start(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
+  if (reply.kind == ReplyKind::arrived && !worker.arrived) {
+    worker.arrived = true;
+  } else if (reply.kind == ReplyKind::ready && worker.arrived) {
+    worker.state = State::ready;
+    if (!worker.is_spare()) no_spares_ = false;  // what was in the way may be gone
+    spare_failed_starts_ = 0;
+    want_spares();
+    acts.stop = acts.stop || reply.stop == 1;
+  } else if (reply.kind == ReplyKind::start_failed) {
+    worker.arrived = true;  // or said why not
+    start_failed(worker, "start: " + text_of(worker, reply, place), acts);
+  } else {
+    condemn(worker, fmt::format("its {} reply is of kind {}", place == 0 ? "first" : "second",
+                                static_cast<int>(reply.kind)));
+  }
 }
 
 // The messages before this one may have taken the memory: a fresh process may do it.
@@ -524,6 +532,12 @@ std::string ProcessCrew::how_it_ended(Worker& worker, const std::string& cause, 
   if (!worker.condemned.empty()) how = worker.condemned;
   // It had answered after all: the message that it was at then was not late.
   if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;
+  if (!worker.arrived && worker.condemned.empty() && !worker.overdue) {
+    how +=
+        " before its main got to the graph; main of a spawned worker must come to the same next(), activate() "
+        "or "
+        "start() as in the host (Runtime::is_worker() tells where it runs), or set start = \"fork\"";
+  }
   if (worker.overdue && !worker.stack.empty())
     how += "; it was in " + worker.stack.substr(0, worker.stack.find('\n'));
   return how;
@@ -637,38 +651,50 @@ void ProcessCrew::give_spares_up(const std::string& reason, Acts& acts) {
 
 ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point now) {
   auto next = Clock::time_point::max();
-  if (!node_.config.deadline || node_.config.wait_for_debugger) return next;
+  const bool any = node_.config.deadline || node_.config.start == Start::spawn;
+  if (!any || node_.config.wait_for_debugger) return next;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> overdue;
   {
     const Hold hold{*this};
     for (Worker& worker : workers_) {
-      if (worker.overdue && worker.running()) {
-        if (worker.kill_at <= now) send_pidfd_signal(worker.pidfd.get(), SIGKILL);
-        if (worker.kill_at > now) next = std::min(next, worker.kill_at);
-        continue;
-      }
-      if (!worker.serves() || worker.outstanding() == 0) continue;
-      if (worker.must_end()) continue;
-      const auto due = worker.busy_since + *node_.config.deadline;
-      if (due > now) {
-        next = std::min(next, due);
-        continue;
-      }
-      if (worker.replies.ready()) {  // it is this thread that is late
-        next = now;
-        continue;
-      }
-      worker.condemned =
-          fmt::format("ran longer than its deadline of {} ms and was killed",
-                      std::chrono::duration_cast<std::chrono::milliseconds>(*node_.config.deadline).count());
-      worker.overdue = true;
-      worker.kill_at = now + kInspectWithin;
-      next = std::min(next, worker.kill_at);
-      overdue.emplace_back(first_slot_ + index_of(worker), worker.incarnation);
+      const bool before = worker.overdue;
+      next = std::min(next, enforce_deadline(worker, now));
+      if (worker.overdue && !before) overdue.emplace_back(first_slot_ + index_of(worker), worker.incarnation);
     }
   }
   for (const auto& [slot, incarnation] : overdue) inspect_(slot, incarnation);
   return next;
+}
+
+// Returns when to look again.
+ProcessCrew::Clock::time_point ProcessCrew::enforce_deadline(Worker& worker, Clock::time_point now) {
+  constexpr auto kNever = Clock::time_point::max();
+  if (worker.overdue && worker.running()) {
+    if (worker.kill_at <= now) send_pidfd_signal(worker.pidfd.get(), SIGKILL);
+    return worker.kill_at > now ? worker.kill_at : kNever;
+  }
+  const bool in_main = worker.state == State::starting && !worker.arrived && worker.condemned.empty();
+  if (!in_main) {
+    if (!node_.config.deadline || !worker.serves() || worker.outstanding() == 0) return kNever;
+    if (worker.must_end()) return kNever;
+  }
+  const auto due =
+      in_main ? worker.launched + node_.config.start_within : worker.busy_since + *node_.config.deadline;
+  if (due > now) return due;
+  if (worker.replies.ready()) return now;  // it is this thread that is late
+  const auto milliseconds = [](std::chrono::nanoseconds time) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
+  };
+  worker.condemned = in_main ? fmt::format(
+                                   "its main did not get to the graph within start_within = {} ms and was "
+                                   "killed; let it skip what a "
+                                   "worker does not need (Runtime::is_worker()), or raise start_within",
+                                   milliseconds(node_.config.start_within))
+                             : fmt::format("ran longer than its deadline of {} ms and was killed",
+                                           milliseconds(*node_.config.deadline));
+  worker.overdue = true;
+  worker.kill_at = now + kInspectWithin;
+  return worker.kill_at;
 }
 
 void ProcessCrew::inspected(Launcher::Inspected seen) {

@@ -73,12 +73,12 @@ Pump::Pump(std::vector<Segment*> segments, HostPage& page, std::chrono::nanoseco
 
 Pump::~Pump() { stop(); }
 
-void Pump::start(std::vector<WorkerPlan> plans) {
+void Pump::start(std::vector<WorkerPlan> plans, const SpawnOrder* order) {
   plans_ = std::move(plans);
   slots_.resize(plans_.size());
-  launcher_ = std::make_unique<Launcher>(segments_, [this](std::uint32_t slot, std::uint32_t incarnation) {
-    serve(plans_[slot], incarnation);
-  });
+  launcher_ = std::make_unique<Launcher>(
+      segments_, [this](std::uint32_t slot, std::uint32_t incarnation) { serve(plans_[slot], incarnation); },
+      order);
   std::promise<void> started;
   std::future<void> outcome = started.get_future();
   thread_ = std::thread{[this, promise = std::move(started)]() mutable { run(std::move(promise)); }};

@@ -60,6 +60,7 @@ Runtime::Runtime(Config config) : core_{std::make_shared<Core>(std::move(config)
 Runtime::~Runtime() { core_->stop(); }
 
 const Config& Runtime::config() const noexcept { return core_->config(); }
+bool Runtime::is_worker() const noexcept { return Spawned::here() != nullptr; }
 void Runtime::start() { core_->start(); }
 void Runtime::stop() noexcept { core_->stop(); }
 std::uint32_t Runtime::in_flight() const noexcept { return core_->in_flight(); }

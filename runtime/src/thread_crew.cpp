@@ -38,6 +38,7 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
       return worker.lease->grants.back();
     });
     worker.context.grant_from(*worker.grant);
+    worker.context.set_arrays(node.arrays->segment().base(), node.arrays->segment().size());
   }
   if (node.config.deadline) {
     watch_ = std::make_unique<DeadlineWatch>(node.name, *node.config.deadline, workers_.size());

@@ -53,18 +53,23 @@ void name_process(const NodeInfo& node, const char* number) {
   const std::string end = fmt::format("#{}", number);
   const std::string name = ("tandem:" + node.name).substr(0, kLongest - end.size()) + end;
   prctl(PR_SET_NAME, name.c_str());
+  if (gettid() == getpid()) return;
+  // main may have started its graph in another thread; a process is called as its first one.
+  const int file = open("/proc/self/comm", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  [[maybe_unused]] const auto written = write(file, name.data(), name.size());
+  close(file);
 }
 
 // The way to the host's pump, under a number of this worker's own. A body may close any number, and its next file
 // gets the lowest that is free: so this one is high, and is looked at before each use.
 class HostBell {
  public:
-  explicit HostBell(const PipeBell& inherited)
-      : number_{fcntl(inherited.rung_at(), F_DUPFD_CLOEXEC, kSeldomUsed)} {
+  explicit HostBell(int inherited) : number_{fcntl(inherited, F_DUPFD_CLOEXEC, kSeldomUsed)} {
     if (number_ >= 0) {
-      close(inherited.rung_at());
+      close(inherited);
     } else {
-      number_ = inherited.rung_at();  // the limit on open files is lower
+      number_ = inherited;  // the limit on open files is lower
     }
     fstat(number_, &made_);
   }
@@ -82,6 +87,18 @@ class HostBell {
   struct stat made_ {};
 };
 
+void restrict_memory(const WorkerPlan& plan) {
+  // The bodies' children and a stray pointer get as little of the shared memory as possible.
+  // Failure of these calls costs protection, not correctness; a spawned worker had all of it read-only already.
+  madvise(plan.base, plan.segment_bytes, MADV_DONTFORK);
+  mprotect(plan.base, plan.segment_bytes, PROT_READ);
+  if (plan.arrays != nullptr) {
+    madvise(plan.arrays, plan.arrays_bytes, MADV_DONTFORK);
+    mprotect(plan.arrays, plan.arrays_bytes, PROT_READ);
+  }
+  mprotect(plan.base + plan.channel.reply_offset(), plan.channel.reply_bytes(), PROT_READ | PROT_WRITE);
+}
+
 class Worker {
  public:
   Worker(const WorkerPlan& plan, std::uint32_t incarnation)
@@ -95,16 +112,18 @@ class Worker {
         sleeper_{plan.channel.reply_head(plan.base).sleep_word},
         beginner_{plan.channel.reply_head(plan.base).begun, head_.recalled},
         host_{plan.host->sleep_word},
-        host_bell_{*plan.host_bell},
+        host_bell_{plan.host_bell},
         context_{node_.name, node_.random_key, -1, &plan.host->stopping} {
     context_.ask_worker_from(wait_number_);
-    if (plan.arrays != nullptr) context_.grant_from(grant_);
+    if (plan.arrays == nullptr) return;
+    context_.grant_from(grant_);
+    context_.set_arrays(plan.arrays, plan.arrays_bytes);
   }
 
-  void restrict_memory() const;
   void take_number_if_known();
   void limit_memory();
   void wait_for_debugger() const;
+  void arrive() { reply(ReplyKind::arrived, {}, {}); }
   bool start();
   void serve();
 
@@ -155,18 +174,6 @@ class Worker {
   std::vector<std::uint64_t> input_extents_;
   std::string memory_text_;  // made while there still is some
 };
-
-void Worker::restrict_memory() const {
-  // The bodies' children and a stray pointer get as little of the shared memory as possible.
-  // Failure of these calls costs protection, not correctness.
-  madvise(plan_.base, plan_.segment_bytes, MADV_DONTFORK);
-  mprotect(plan_.base, plan_.segment_bytes, PROT_READ);
-  if (plan_.arrays != nullptr) {
-    madvise(plan_.arrays, plan_.arrays_bytes, MADV_DONTFORK);
-    mprotect(plan_.arrays, plan_.arrays_bytes, PROT_READ);
-  }
-  mprotect(plan_.base + plan_.channel.reply_offset(), plan_.channel.reply_bytes(), PROT_READ | PROT_WRITE);
-}
 
 // The number is the host's to give: at the fork, or to a spare when it takes a dead worker's place. That one
 // is gone by then, so nobody else can write the area.
@@ -227,7 +234,7 @@ std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype) {
                     "or raise arrays",
                     describe_bytes(bytes), describe_bytes(plan_.arrays_bytes)));
   }
-  granted_blocks_.push_back(std::make_shared<ArrayBlock>(plan_.arrays + offset, offset, bytes, room));
+  granted_blocks_.push_back(std::make_shared<ArrayBlock>(plan_.arrays + offset, offset, bytes, room, true));
   return granted_blocks_.back();
 }
 
@@ -409,14 +416,9 @@ void Worker::end_with_the_server() const {
 }
 
 void take_a_workers_place(const WorkerPlan& plan) {
-  become_worker_process();
+  become_worker_process(!plan.arrives);
   name_process(*plan.node, "+");
-  // The kernel's memory killer should take a worker before the host.
-  const int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (file >= 0) {
-    [[maybe_unused]] const auto written = write(file, "500", 3);
-    close(file);
-  }
+  be_the_likelier_victim();
   // The fork server's children may read this one's stack, where only ancestors may otherwise (Yama).
   prctl(PR_SET_PTRACER, static_cast<unsigned long>(getppid()));
   on_exit(leave_without_the_hosts_handlers, nullptr);
@@ -426,11 +428,48 @@ void take_a_workers_place(const WorkerPlan& plan) {
 
 void ask_host_to_stop() noexcept { stop_wanted.store(true, std::memory_order_relaxed); }
 
+void reset_signals() noexcept {
+  for (int signal = 1; signal < NSIG; ++signal) {
+    struct sigaction action {};
+    if (sigaction(signal, nullptr, &action) != 0) continue;
+    const bool ignored = (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
+    if (ignored && signal != SIGCHLD) continue;
+    struct sigaction standard {};
+    standard.sa_handler = signal == SIGINT ? SIG_IGN : SIG_DFL;
+    sigaction(signal, &standard, nullptr);
+  }
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void be_the_likelier_victim() noexcept {
+  const int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (file < 0) return;
+  [[maybe_unused]] const auto written = write(file, "500", 3);
+  close(file);
+}
+
+void refuse_to_serve(std::byte* base, const ChannelLayout& channel, int host_bell, std::uint32_t incarnation,
+                     std::string_view text) noexcept {
+  ReplyToken token;
+  token.kind = ReplyKind::start_failed;
+  token.incarnation = incarnation;
+  token.text_bytes = static_cast<std::uint32_t>(std::min(text.size(), ChannelLayout::kTextBytes));
+  std::memcpy(channel.text(base, 0), text.data(), token.text_bytes);
+  ReplyWriter replies{channel.reply_ring(base), channel.capacity};
+  replies.push(token);
+  replies.publish();
+  PipeBell::ring(host_bell);
+}
+
 void serve(const WorkerPlan& plan, std::uint32_t incarnation) noexcept {
+  if (plan.arrives) reset_signals();
   take_a_workers_place(plan);
+  restrict_memory(plan);
   {
     Worker worker{plan, incarnation};
-    worker.restrict_memory();
+    if (plan.arrives) worker.arrive();
     worker.take_number_if_known();
     worker.limit_memory();
     worker.wait_for_debugger();

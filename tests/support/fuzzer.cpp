@@ -237,8 +237,8 @@ void Fuzzer::send_wrong_field(Random& random) {
   const auto off = static_cast<std::uint32_t>(random() % 2 == 0 ? 1 : -1);
   switch (random() % 5) {
     case 0:
-      reply.kind =
-          std::array{ReplyKind{0}, ReplyKind::ready, ReplyKind::start_failed, ReplyKind::grow, ReplyKind{7}}[random() % 5];
+      reply.kind = std::array{ReplyKind{0}, ReplyKind::ready, ReplyKind::start_failed, ReplyKind::grow,
+                              ReplyKind{7}}[random() % 5];
       break;
     case 1: reply.incarnation += off; break;
     case 2: reply.block += off; break;

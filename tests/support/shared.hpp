@@ -16,20 +16,26 @@
 
 namespace tandem::test {
 
-/// A T that forked processes share with this one. Make it before the graph starts, and give bodies its
-/// address: it is the same in every worker.
+/// From here on, whether what is Shared is to be found by spawned workers, which run the same test. Counts them from zero.
+void share_with_spawned(bool wanted);
+/// Memory for one more that is shared. first: it is new, and not one that the host has made already.
+void* share(std::size_t bytes, bool& first, int& file);
+
+/// A T that worker processes share with this one. Make it before the graph starts, and give bodies its
+/// address: it is the same in every forked worker, and a spawned one makes its own of it.
 template <class T>
 class Shared {
  public:
   template <class... Arguments>
   explicit Shared(Arguments&&... arguments) {
-    void* const memory = mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) throw std::runtime_error("mmap failed");
-    thing_ = new (memory) T{std::forward<Arguments>(arguments)...};
+    bool first = true;
+    void* const memory = share(sizeof(T), first, file_);
+    thing_ = first ? new (memory) T{std::forward<Arguments>(arguments)...} : static_cast<T*>(memory);
   }
   ~Shared() {
     std::destroy_at(thing_);
     munmap(thing_, sizeof(T));
+    if (file_ >= 0) close(file_);
   }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
@@ -40,6 +46,7 @@ class Shared {
 
  private:
   T* thing_;
+  int file_ = -1;  // where spawned workers find it
 };
 
 /// A counter to wait on, for threads and, in a Shared, for processes: what tests use in place of sleeping.

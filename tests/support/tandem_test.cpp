@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include <tandem/audit.hpp>
+#include <tandem/spawn.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -127,6 +128,17 @@ void hear_audit(const Audit& audit) {
 
 }  // namespace
 
+// A worker that the test spawns runs this test alone, and finds what the test shares.
+void run_this_test_in_spawned_workers() {
+  const testing::TestInfo& test = *testing::UnitTest::GetInstance()->current_test_info();
+  const std::string name = std::string{test.test_suite_name()} + "." + test.name();
+  share_with_spawned(name.find("spawn") != name.npos || name.find("Spawn") != name.npos);
+  spawn_with({"test", "--gtest_filter=" + name, "--gtest_also_run_disabled_tests", "--gtest_repeat=1",
+              "--gtest_output=", "--test_host=" + std::to_string(getpid())});
+}
+
+TandemTest::TandemTest() { run_this_test_in_spawned_workers(); }
+
 void TandemTest::SetUp() {
   audit_at_end.store(hear_audit);
   // A worker that outlives the fork server shall come to us, not to init, so that TearDown() sees it.
@@ -161,7 +173,10 @@ std::mt19937_64 TandemTest::random_generator() {
 }
 
 std::ostream& operator<<(std::ostream& out, const Place& place) {
-  return out << place.workers << (place.is_process() ? " processes" : " threads");
+  return out << place.workers
+             << (spawned              ? " spawned processes"
+                 : place.is_process() ? " processes"
+                                      : " threads");
 }
 
 std::string place_name(const testing::TestParamInfo<Place>& place) {
@@ -177,7 +192,8 @@ Config config_of(const Settings& settings) {
 Config placed(const Place& place, std::initializer_list<const char*> nodes, const Settings& settings) {
   Config config = config_of(settings);
   for (const std::string node : nodes) {
-    config.set("node." + node + ".placement", place.placement, "test");
+    config.set("node." + node + ".placement", place.is_spawned() ? "process" : place.placement, "test");
+    if (place.is_spawned()) config.set("node." + node + ".start", "spawn", "test");
     config.set("node." + node + ".workers", std::to_string(place.workers), "test");
   }
   return config;

@@ -22,6 +22,7 @@ namespace tandem::test {
 /// a test makes must be gone at the end of its body.
 class TandemTest : public testing::Test {
  protected:
+  TandemTest();
   void SetUp() override;
   void TearDown() override;
 
@@ -35,10 +36,11 @@ class TandemTest : public testing::Test {
 
 /// Where the workers of a test run, and how many there are.
 struct Place {
-  const char* placement;
+  const char* placement;  // "spawn": in processes that are spawned
   int workers;
 
-  bool is_process() const { return std::string{placement} == "process"; }
+  bool is_process() const { return std::string{placement} != "thread"; }
+  bool is_spawned() const { return std::string{placement} == "spawn"; }
 };
 std::ostream& operator<<(std::ostream& out, const Place& place);
 
@@ -95,6 +97,13 @@ pid_t start_host_program(const std::string& name, int standard_output);
                       ::tandem::test::Place{"thread", 8}, ::tandem::test::Place{"process", 1},   \
                       ::tandem::test::Place{"process", 2}, ::tandem::test::Place{"process", 8}), \
       ::tandem::test::place_name)
+
+/// The same, and with spawned processes: there the test's whole body runs in each worker too, up to the first next(),
+/// activate() or start(). What it has before that it must be able to have twice; a Shared is one and the same in both.
+#define TANDEM_FOR_ALL_PLACES_AND_SPAWNED(SUITE)                                               \
+  TANDEM_FOR_ALL_PLACES(SUITE);                                                                \
+  INSTANTIATE_TEST_SUITE_P(Spawned, SUITE, testing::Values(::tandem::test::Place{"spawn", 2}), \
+                           ::tandem::test::place_name)
 
 /// For what only worker processes can do.
 #define TANDEM_FOR_PROCESSES(SUITE)                                              \

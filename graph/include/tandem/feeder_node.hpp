@@ -134,7 +134,8 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
   /// been pushed or given back.
   void finish() {
     core_->start();
-    if (!finished_.exchange(true)) source_.finish();
+    const bool never_open = core_->feed(index_) == nullptr;  // stopped before it could start
+    if (!finished_.exchange(true) && !never_open) source_.finish();
   }
 
   /// How many steps were dropped because there was no room.
@@ -171,8 +172,9 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
       held = for_ever && watch.expired();
       return held || is_cancelled(graph_);
     };
-    Feed& feed = *core_->feed(index_);
-    if (Lease* const lease = feed.loan(until, hopeless)) return Loan{feed, *lease};
+    Feed* const feed = core_->feed(index_);  // null: stopped before it could start
+    Lease* const lease = feed != nullptr ? feed->loan(until, hopeless) : nullptr;
+    if (lease != nullptr) return Loan{*feed, *lease};
     if (core_->is_closed() || source_.stopped())
       throw Error(name_ + ": the run was stopped; no step can follow");
     if (is_cancelled(graph_)) throw Error(name_ + ": the graph was cancelled; no step can follow");

@@ -147,6 +147,7 @@ class producer_node
                                   typename base_type::output_ports_type{output_});
     Core::NewNode node;
     node.name = std::move(name);
+    node.type = type_name(typeid(In)) + " -> " + type_name(typeid(Result));
     if constexpr (!std::is_same_v<In, Arrays>) {
       node.message_bytes = sizeof(In);
       static_assert(alignof(In) <= BlockLayout::kAlign, "inputs are aligned to 64 bytes at most");

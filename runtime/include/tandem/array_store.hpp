@@ -34,8 +34,9 @@ struct ArrayInfo {
 class ArrayBlock {
  public:
   /// Where it lies in its store, in bytes: what identifies it while it lives. room: whole pages from there on.
-  ArrayBlock(std::byte* data, std::size_t offset, std::size_t bytes, std::size_t room)
-      : data_{data}, offset_{offset}, bytes_{bytes}, room_{room} {}
+  /// lent      in a worker process, for one call.
+  ArrayBlock(std::byte* data, std::size_t offset, std::size_t bytes, std::size_t room, bool lent = false)
+      : data_{data}, offset_{offset}, bytes_{bytes}, room_{room}, lent_{lent} {}
   ArrayBlock(const ArrayBlock&) = delete;
   ArrayBlock& operator=(const ArrayBlock&) = delete;
 
@@ -53,7 +54,7 @@ class ArrayBlock {
   /// The first byte, to be written: a worker process cannot write the array before it has asked for it once.
   /// Errors    as readable().
   std::byte* writable() {
-    if (!writable_.load(std::memory_order_relaxed) && is_worker_process()) [[unlikely]]
+    if (!writable_.load(std::memory_order_relaxed) && (lent_ || is_worker_process())) [[unlikely]]
       make_writable();
     return readable();
   }
@@ -72,6 +73,7 @@ class ArrayBlock {
   const std::size_t offset_;
   const std::size_t bytes_;
   const std::size_t room_;
+  const bool lent_;
   // Relaxed, both: they carry no data. A thread that a body left behind may see the end one look later.
   std::atomic<bool> over_{false};
   std::atomic<bool> writable_{false};

@@ -66,7 +66,7 @@ class LentArrays final : public ArrayFinder {
 
 /// The body of an Executor's node. arrays_of: the arrays of a call of which CallMessage::call is the record, for threads.
 [[nodiscard]] std::unique_ptr<Body> make_call_body(
-    std::shared_ptr<ArrayStore> store, std::function<void(Context&)> initialise,
+    std::function<void(Context&)> initialise,
     std::span<const std::shared_ptr<ArrayBlock>> (*arrays_of)(std::uint64_t call));
 
 }  // namespace tandem

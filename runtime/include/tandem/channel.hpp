@@ -71,8 +71,17 @@ struct alignas(kCacheLine) RequestToken {
 };
 static_assert(sizeof(RequestToken) == kCacheLine);
 
-/// grow: the body wants shared memory, and waits for it; no answer to the request.
-enum class ReplyKind : std::uint32_t { ready = 1, start_failed = 2, done = 3, failed = 4, declined = 5, grow = 6 };
+/// arrived: of a spawned worker, first of all: its main got to the graph. grow: the body wants shared memory, and waits for it;
+/// no answer to the request.
+enum class ReplyKind : std::uint32_t {
+  ready = 1,
+  start_failed = 2,
+  done = 3,
+  failed = 4,
+  declined = 5,
+  grow = 6,
+  arrived = 7
+};
 
 /// Worker to host.
 struct ReplyToken {

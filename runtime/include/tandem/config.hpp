@@ -14,6 +14,9 @@ namespace tandem {
 /// Where the workers of a node run: in this process, or in processes of their own.
 enum class Placement : std::uint8_t { thread, process };
 
+/// How a worker process begins: as a copy of this one, or as a fresh process of the same program.
+enum class Start : std::uint8_t { fork, spawn };
+
 /// What a stream does at the place of an item that carries an error: throws it, passes the item over, or hands
 /// it out as it is.
 enum class OnError : std::uint8_t { throws, skips, delivers };
@@ -25,7 +28,10 @@ enum class WhenFull : std::uint8_t { block, drop_newest, drop_oldest };
 /// The settings of one node.
 struct NodeConfig {
   Placement placement = Placement::thread;
-  int workers = 1;   ///< 1 to 1024
+  int workers = 1;  ///< 1 to 1024
+  Start start = Start::fork;
+  /// How long the main of a spawned worker may take to get to its graph.
+  std::chrono::nanoseconds start_within = std::chrono::minutes{1};
   int attempts = 3;  ///< how often one message may take a worker down
   int spares = 1;    ///< worker processes kept ready to replace others, 0 to 64
   /// Bytes that a worker process may take beyond what it inherits. Unset: no limit. On threads it cannot be kept.

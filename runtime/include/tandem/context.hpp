@@ -5,6 +5,7 @@
 #include <Random123/MicroURNG.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -97,6 +98,13 @@ class Context {
   /// For the runtime: who gives shared memory to the body. Lifetime: the context's.
   using Grant = std::function<std::shared_ptr<ArrayBlock>(std::size_t bytes, Dtype dtype, const Shape& shape)>;
   void grant_from(const Grant& grant) noexcept { grant_ = &grant; }
+  /// For the runtime: where this process sees the shared arrays, and how many bytes.
+  void set_arrays(std::byte* arrays, std::size_t bytes) noexcept {
+    arrays_ = arrays;
+    arrays_bytes_ = bytes;
+  }
+  [[nodiscard]] std::byte* arrays() const noexcept { return arrays_; }
+  [[nodiscard]] std::size_t arrays_bytes() const noexcept { return arrays_bytes_; }
   /// For array<T>(context, shape).
   [[nodiscard]] std::shared_ptr<ArrayBlock> grant(std::size_t bytes, Dtype dtype, const Shape& shape) const;
   /// The node's name.
@@ -126,6 +134,8 @@ class Context {
   mutable int worker_;
   const std::function<int()>* ask_worker_ = nullptr;
   const Grant* grant_ = nullptr;
+  std::byte* arrays_ = nullptr;
+  std::size_t arrays_bytes_ = 0;
   int attempt_ = 1;
   bool skipped_ = false;
 };

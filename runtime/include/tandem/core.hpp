@@ -22,6 +22,7 @@
 #include <tandem/pump.hpp>
 #include <tandem/segment.hpp>
 #include <tandem/source.hpp>
+#include <tandem/spawn.hpp>
 #include <tandem/thread_crew.hpp>
 
 namespace tandem {
@@ -55,6 +56,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
  public:
   struct NewNode {
     std::string name;
+    std::string type;  // "Tile -> Arrays"
     std::size_t message_bytes = 0;
     BlockLayout layout;
     std::function<std::unique_ptr<Body>()> make_body;
@@ -147,6 +149,14 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   void must_be_gathering() const;
   void check_names() const;
   void plan();  // in-flight limit, places in the segment
+  void lay_out();
+  std::string plan_text() const;
+  std::vector<WorkerPlan> worker_plans(std::byte* base, int bell) const;
+  std::unique_ptr<SpawnOrder> spawn_order(const std::vector<WorkerPlan>& plans) const;
+  bool is_of_this_worker() const noexcept;
+  [[noreturn]] void serve_spawned(const Spawned& self) noexcept;
+  template <class Move>
+  void place_parameters(std::byte* base, Move move) const;
   std::size_t route_bytes() const;
   std::uint32_t choose_in_flight() const;
   void build();  // segment, pools, crews
@@ -162,6 +172,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   void drop_bodies() noexcept;
 
   const Config config_;
+  const std::uint32_t number_ = runtime_number();
   std::atomic<Phase> phase_{Phase::gathering};
   std::mutex life_mutex_;                   // start() and stop(), one at a time
   std::exception_ptr start_error_;          // what start() threw; it throws that again
@@ -176,11 +187,13 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::uint32_t in_flight_ = 0;
   std::uint32_t slots_ = 0;
   std::vector<ChannelLayout> channels_;  // by slot
+  std::size_t segment_bytes_ = 0;
   std::unique_ptr<Segment> segment_;
   std::mutex arrays_mutex_;  // guards who makes arrays_
   std::shared_ptr<ArrayStore> arrays_;
   HostPage* page_ = nullptr;
   std::vector<std::unique_ptr<Pool>> pools_;
+  std::unique_ptr<SpawnOrder> order_;  // null: no worker is spawned
   std::unique_ptr<Pump> pump_;
   std::map<std::uint32_t, std::size_t> own_sources_;  // by node: a feeder's, or calls'
   std::vector<std::unique_ptr<Crew>> crews_;

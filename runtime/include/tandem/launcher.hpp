@@ -11,6 +11,7 @@
 
 #include <tandem/descriptor.hpp>
 #include <tandem/segment.hpp>
+#include <tandem/spawn.hpp>
 
 namespace tandem {
 
@@ -56,8 +57,11 @@ class Launcher {
   using Report = std::variant<Started, NotStarted, Unwatched, Ended, Inspected>;
 
   /// worker_main runs in each new worker, which has the segments mapped, and must not return.
+  /// order        for the slots that it spawns the worker executes the program again, and worker_main is not called.
+  ///              Null: there are none. Lasts as long as this.
   Launcher(std::vector<Segment*> segments,
-           std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main);
+           std::function<void(std::uint32_t slot, std::uint32_t incarnation)> worker_main,
+           const SpawnOrder* order = nullptr);
   ~Launcher();
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
@@ -84,6 +88,7 @@ class Launcher {
 
   const std::vector<Segment*> segments_;
   std::function<void(std::uint32_t, std::uint32_t)> worker_main_;
+  const SpawnOrder* const order_;
   Descriptor socket_;
   Descriptor pidfd_;
   pid_t server_ = -1;

@@ -28,6 +28,7 @@ class Body {
 struct NodeInfo {
   std::string name;
   std::uint32_t index = 0;
+  std::string type;  // for people: what goes in and comes out
   NodeConfig config;
   std::uint64_t random_key = 0;   // stream_key(seed, name)
   std::size_t message_bytes = 0;  // of an input that a source makes; 0 when the input is Arrays

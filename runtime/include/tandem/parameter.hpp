@@ -37,7 +37,7 @@ class Parameter {
     cell_->get(std::as_writable_bytes(std::span{&value, 1}));
     return value;
   }
-  /// Errors    throws Error in a worker process.
+  /// Errors    throws Error in a body of a worker process.
   void set(const T& value) {
     if (is_worker_process())
       throw Error("a Parameter is set by the host; a body in a worker process can only read it");

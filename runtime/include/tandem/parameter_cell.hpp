@@ -27,6 +27,9 @@ class ParameterCell {
   std::size_t shared_bytes() const noexcept;
   /// The runtime begins: from here on the value lies at `place`, in zeroed shared memory.
   void move_to(std::byte* place);
+  /// In a spawned worker: the value lies at `place` already, and is the host's. What main sets from here on is dropped:
+  /// the host's main has done the same.
+  void attach(std::byte* place);
   /// The memory is about to go. Not beside get().
   void move_back();
 
@@ -46,6 +49,7 @@ class ParameterCell {
 
   const std::size_t bytes_;
   const std::size_t words_;
+  bool read_only_ = false;      // guarded by mutex_
   std::byte* place_ = nullptr;  // constant while a body can see it; guarded by mutex_ for the host
   std::vector<std::byte> own_;  // the value while there is no place
   mutable std::mutex mutex_;    // of the writers, and of who reads own_

@@ -108,8 +108,10 @@ class ProcessCrew final : public Crew {
     std::string stack;          // where it stood then
     Clock::time_point kill_at;  // overdue, and its stack not known yet
     bool useful = false;        // this incarnation has answered a message
-    bool alone = false;         // the message that it was given last must be its only one
-    bool held_up = false;       // what it had been given ahead was taken back, and it has not spoken since
+    bool arrived = false;       // its main got to the graph, or it has none
+    Clock::time_point launched;
+    bool alone = false;    // the message that it was given last must be its only one
+    bool held_up = false;  // what it had been given ahead was taken back, and it has not spoken since
 
     std::uint64_t outstanding() const noexcept { return requests.pushed() - answered; }
     bool running() const noexcept { return state == State::starting || state == State::ready; }
@@ -142,6 +144,8 @@ class ProcessCrew final : public Crew {
   void ran_out_of_memory(Worker& worker, Lease& lease, const std::string& reason, Acts& acts);
   void start_failed(Worker& worker, const std::string& reason, Acts& acts);
   void condemn(Worker& worker, std::string reason);
+  void accept_start(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
+  Clock::time_point enforce_deadline(Worker& worker, Clock::time_point now);
   std::string how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts);
   void take_back(Worker& worker, const std::string& how, bool counts, Acts& acts);
   void count_end(Worker& worker, State before, bool idled, const std::string& how, Acts& acts);

@@ -15,6 +15,7 @@
 #include <tandem/launcher.hpp>
 #include <tandem/linger.hpp>
 #include <tandem/process_crew.hpp>
+#include <tandem/spawn.hpp>
 #include <tandem/worker.hpp>
 
 namespace tandem {
@@ -40,7 +41,8 @@ class Pump {
   /// Has a worker's stack read; the crew hears of it if that works out. By the pump's thread.
   void inspect(std::uint32_t slot, std::uint32_t incarnation);
   /// Forks the fork server and asks for all workers. Errors: throws what the fork server's start threw.
-  void start(std::vector<WorkerPlan> plans);
+  /// order: for those that are spawned; null: none is. Lasts as long as this.
+  void start(std::vector<WorkerPlan> plans, const SpawnOrder* order);
   /// Lets workers finish for as long as `grace`, kills the rest, and returns when all are gone.
   void stop();
 

@@ -2,9 +2,10 @@
 
 namespace tandem {
 
-/// Whether this process is a worker.
+/// Whether the calling thread is a worker's: in a forked one any is; in a spawned one that which serves, while main's
+/// other threads do what they do in the host, and what they ask of the Runtime is left to the host's.
 bool is_worker_process() noexcept;
-/// For the runtime: from now on it is. Once, before any body runs.
-void become_worker_process() noexcept;
+/// For the runtime: from now on it is, and so are all other threads of a forked one. Once, before any body runs.
+void become_worker_process(bool forked) noexcept;
 
 }  // namespace tandem

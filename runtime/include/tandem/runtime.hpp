@@ -61,6 +61,10 @@ class Runtime {
   }
   /// The shared arrays that are alive, by id: how large, how many handles, and which calls hold them.
   [[nodiscard]] std::vector<ArrayInfo> arrays() const;
+  /// Whether this process is a worker that was spawned (start = "spawn"): main runs up to where the graph of the Runtime that
+  /// it belongs to starts, serves its node from there on, and never goes on. The graphs of other Runtimes end at once.
+  /// Always the same; false in the program itself and in a forked worker.
+  bool is_worker() const noexcept;
 
   /// Starts the workers; done by the first next() or activate() otherwise. Once; then does nothing.
   /// Errors    throws ConfigError (unknown node), MemoryError (not enough for one item, or for

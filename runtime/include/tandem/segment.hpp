@@ -40,6 +40,8 @@ class Segment {
   /// Of all runtimes in this process: one fork of theirs at a time.
   static std::mutex& fork_mutex() noexcept;
 
+  /// Its file, to be mapped by a process that does not inherit the mapping.
+  int file() const noexcept { return file_.get(); }
   /// What Boost.Interprocess asks of a memory-mappable object.
   boost::interprocess::mapping_handle_t get_mapping_handle() const noexcept;
 
