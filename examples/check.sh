@@ -101,6 +101,22 @@ for placement in thread process; do
 done
 same_output systems/tokens.expected tokens --tandem.config=systems/tokens.toml --tandem.node.processor.workers=2
 
+echo "arraypool, background and executor, on threads and in processes"
+for placement in thread process; do
+  for workers in 1 4; do
+    for program in background executor; do
+      node="--tandem.node.$program"
+      same_output "systems/$program.expected" "$program" "--tandem.config=systems/$program.toml" "$node."{"placement=$placement","workers=$workers"}
+    done
+    # One of its workers is killed, which the log tells.
+    timeout 60 "$programs/arraypool" --tandem.config=systems/arraypool.toml \
+      "--tandem.node.pool."{"placement=$placement","workers=$workers"} >"$scratch/stdout" 2>"$scratch/stderr" ||
+      fail "arraypool: exit status $?: $(<"$scratch/stderr")"
+    diff -u systems/arraypool.expected "$scratch/stdout" >&2 || fail "arraypool: not what arraypool.expected holds"
+  done
+done
+same_output systems/executor.expected executor --tandem.config=systems/executor.toml --tandem.node.executor.start=spawn
+
 echo "tiles, a short run"
 picture 400 300 >"$scratch/grey.ppm"
 picture 300 255 >"$scratch/small.ppm"

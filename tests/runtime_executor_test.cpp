@@ -55,7 +55,11 @@ class Executors : public PlacedTest {
  protected:
   Config config(const Settings& more = {}) { return placed(GetParam(), {"calls"}, more); }
 };
-TANDEM_FOR_ALL_PLACES(Executors);
+TANDEM_FOR_ALL_PLACES_AND_SPAWNED(Executors);
+
+// Whose functions are given the address of what they share with the test: a forked worker has it at the same place.
+class GatedExecutors : public Executors {};
+TANDEM_FOR_ALL_PLACES(GatedExecutors);
 
 TEST_P(Executors, CallsPlainFunctions) {
   Runtime runtime{config()};
@@ -333,7 +337,7 @@ TEST_P(Executors, GiveTheMemoryOfWhatIsNotReturnedBack) {
   }
 }
 
-TEST_P(Executors, TellWhatIsAliveAndWhoHoldsIt) {
+TEST_P(GatedExecutors, TellWhatIsAliveAndWhoHoldsIt) {
   Runtime runtime{config()};
   Executor calls{runtime, "calls"};
   Shared<std::atomic<int>> step{0};
@@ -464,7 +468,7 @@ int wait_for(std::uintptr_t word, int value) {
   return value;
 }
 
-TEST_P(Executors, CancelWhatIsNotBegun) {
+TEST_P(GatedExecutors, CancelWhatIsNotBegun) {
   Runtime runtime{config({{"in_flight", "8"}})};
   Executor calls{runtime, "calls"};
   Shared<std::atomic<int>> gate{0};
@@ -499,7 +503,7 @@ TEST_P(Executors, ShutDownOnceAllIsDone) {
   calls.shutdown();
 }
 
-TEST_P(Executors, ShutDownWithoutWhatWaits) {
+TEST_P(GatedExecutors, ShutDownWithoutWhatWaits) {
   Runtime runtime{config({{"in_flight", "8"}})};
   Executor calls{runtime, "calls"};
   Shared<std::atomic<int>> gate{0};
@@ -522,7 +526,7 @@ TEST_P(Executors, ShutDownWithoutWhatWaits) {
   EXPECT_EQ(done, 8);
 }
 
-TEST_P(Executors, TellWhoeverWaitsThatTheRunWasStopped) {
+TEST_P(GatedExecutors, TellWhoeverWaitsThatTheRunWasStopped) {
   Future<int> waits;
   Future<int> queued;
   Shared<std::atomic<int>> gate{0};
@@ -551,7 +555,7 @@ TEST_P(Executors, TellWhoeverWaitsThatTheRunWasStopped) {
   }
 }
 
-TEST_P(Executors, StopTheRunFromACall) {
+TEST_P(GatedExecutors, StopTheRunFromACall) {
   Runtime runtime{config()};
   Executor calls{runtime, "calls"};
   auto* const other = &runtime;

@@ -5,7 +5,9 @@
 #include <map>
 #include <numeric>
 #include <ranges>
+#include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <tandem/executor.hpp>
