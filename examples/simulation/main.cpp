@@ -39,7 +39,7 @@ tandem::Config configuration(const Options& options) {
 }
 
 /// A loop that does not wait for its analysis is to have the processor before it, where there are too few.
-int niceness(const Options& options) { return options.full == "block" ? 0 : 19; }
+int niceness(const Options& options) { return options.full == "block" ? 0 : 10; }
 
 /// The nodes, and the loop's side of them.
 class Analysis {
