@@ -12,20 +12,13 @@
 #include <stb/stb_image_write.h>
 
 namespace simulation {
-namespace {
-
-// Both run in processes of their own, so this is the worker's priority, and not the simulation's: where there are fewer
-// processors than work, the analysis waits.
-void give_way() { static_cast<void>(nice(10)); }
-
-}  // namespace
 
 std::vector<tandem::ArraySpec> frame(int cells) {
   return {tandem::array<float>("v", {cells, cells}), tandem::array<std::int64_t>("step", {})};
 }
 
 void Spectrometer::start() {
-  give_way();
+  static_cast<void>(nice(niceness_));
   const int extents[] = {cells_, cells_};
   transform_.reset(kiss_fftnd_alloc(extents, 2, 0, nullptr, nullptr), [](void* state) { std::free(state); });
   if (transform_ == nullptr) throw std::runtime_error("KissFFT has no memory for its tables");
@@ -63,7 +56,7 @@ float Spectrometer::strongest_wavelength() const {
 }
 
 void Painter::start() {
-  give_way();
+  static_cast<void>(nice(niceness_));
   std::filesystem::create_directories(folder_);
 }
 

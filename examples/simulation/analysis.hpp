@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <kissfft/kiss_fftnd.h>
@@ -25,7 +26,8 @@ struct Spectrum {
 /// Uses KissFFT, of BSD licence: FFTW is faster, but GPL, which would bind whoever begins with this example.
 class Spectrometer {
  public:
-  Spectrometer(int cells, int crash_every) : cells_{cells}, crash_every_{crash_every} {}
+  Spectrometer(int cells, int crash_every, int niceness)
+      : cells_{cells}, crash_every_{crash_every}, niceness_{niceness} {}
   void start();
   Spectrum operator()(const tandem::Arrays& frame, const tandem::Context& context);
 
@@ -34,6 +36,7 @@ class Spectrometer {
 
   int cells_;
   int crash_every_;  // frames; 0: never
+  int niceness_;     // of its worker: the process is its own
   std::shared_ptr<kiss_fftnd_state> transform_;
   std::vector<kiss_fft_cpx> field_;
   std::vector<kiss_fft_cpx> modes_;
@@ -42,12 +45,13 @@ class Spectrometer {
 /// Writes each frame as a picture, "FOLDER/step-000120.png". Nothing comes back.
 class Painter {
  public:
-  explicit Painter(std::string folder) : folder_{std::move(folder)} {}
+  Painter(std::string folder, int niceness) : folder_{std::move(folder)}, niceness_{niceness} {}
   void start();
   void operator()(const tandem::Arrays& frame);
 
  private:
   std::string folder_;
+  int niceness_;
   std::vector<std::uint8_t> levels_;
 };
 

@@ -38,6 +38,9 @@ tandem::Config configuration(const Options& options) {
   return config;
 }
 
+/// A loop that does not wait for its analysis is to have the processor before it, where there are too few.
+int niceness(const Options& options) { return options.full == "block" ? 0 : 10; }
+
 /// The nodes, and the loop's side of them.
 class Analysis {
  public:
@@ -45,8 +48,9 @@ class Analysis {
       : talks_{options.turns == 0},
         runtime_{configuration(options)},
         steps_{graph_, runtime_, "steps", simulation::frame(options.cells)},
-        spectrum_{graph_, runtime_, "spectrum", simulation::Spectrometer{options.cells, options.crash_every}},
-        pictures_{graph_, runtime_, "pictures", simulation::Painter{options.output}},
+        spectrum_{graph_, runtime_, "spectrum",
+                  simulation::Spectrometer{options.cells, options.crash_every, niceness(options)}},
+        pictures_{graph_, runtime_, "pictures", simulation::Painter{options.output, niceness(options)}},
         order_{graph_, runtime_},
         spectra_{graph_, runtime_} {
     make_edge(steps_, spectrum_);
