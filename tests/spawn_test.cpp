@@ -265,7 +265,8 @@ TEST_P(SpawnedMain, ThatDoesNotArriveIsAFailedStart) {
     GetParam().act();
     return;
   }
-  Line<Number> line{placed(kSpawn, {"work"}, {{"node.work.start_within", GetParam().start_within}}), CountTo{5}, square};
+  Line<Number> line{placed(kSpawn, {"work"}, {{"node.work.start_within", GetParam().start_within}}), CountTo{5},
+                    square};
   EXPECT_THAT(first_failure(line), testing::AllOf(testing::StartsWith("start: "), HasSubstr(GetParam().text)));
 }
 

@@ -173,10 +173,10 @@ std::mt19937_64 TandemTest::random_generator() {
 }
 
 std::ostream& operator<<(std::ostream& out, const Place& place) {
-  return out << place.workers
-             << (spawned              ? " spawned processes"
-                 : place.is_process() ? " processes"
-                                      : " threads");
+  const char* const kind = place.is_spawned()   ? "spawned processes"
+                           : place.is_process() ? "processes"
+                                                : "threads";
+  return out << place.workers << ' ' << kind;
 }
 
 std::string place_name(const testing::TestParamInfo<Place>& place) {
@@ -192,7 +192,7 @@ Config config_of(const Settings& settings) {
 Config placed(const Place& place, std::initializer_list<const char*> nodes, const Settings& settings) {
   Config config = config_of(settings);
   for (const std::string node : nodes) {
-      config.set("node." + node + ".placement", place.is_spawned() ? "process" : place.placement, "test");
+    config.set("node." + node + ".placement", place.is_spawned() ? "process" : place.placement, "test");
     if (place.is_spawned()) config.set("node." + node + ".start", "spawn", "test");
     config.set("node." + node + ".workers", std::to_string(place.workers), "test");
   }
