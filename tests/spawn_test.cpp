@@ -248,6 +248,13 @@ TEST_F(SpawnedWorker, IsRefusedWhenItsArraysDiffer) {
               HasSubstr("node 'work': bytes of an output = 64"));
 }
 
+TEST_F(SpawnedWorker, ThatTheSystemRefusesToExecuteIsAFailedStart) {
+  spawn_with({"test", std::string(1 << 20, 'x')});  // longer than an argument may be (execve(2))
+  Line<Number> line{placed(kSpawn, {"work"}), CountTo{5}, square};
+  EXPECT_THAT(first_failure(line),
+              HasSubstr("start: cannot execute the program again (/proc/self/exe): Argument list too long"));
+}
+
 // main in the worker, which does not come to the graph.
 using Act = void (*)();
 struct Astray {

@@ -386,7 +386,8 @@ Launcher::Request Launcher::request(std::uint32_t slot, std::uint32_t incarnatio
   if (send_message(socket_.get(), {MessageKind::request, slot, incarnation, 0}, files, MSG_DONTWAIT)) {
     return Request::sent;
   }
-  return errno == EAGAIN ? Request::full : Request::gone;
+  // ETOOMANYREFS: of the files of requests that the server has not read yet (unix(7)).
+  return errno == EAGAIN || errno == ETOOMANYREFS ? Request::full : Request::gone;
 }
 
 Launcher::Request Launcher::inspect(std::uint32_t slot, std::uint32_t incarnation) noexcept {

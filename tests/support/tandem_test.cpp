@@ -173,10 +173,10 @@ std::mt19937_64 TandemTest::random_generator() {
 }
 
 std::ostream& operator<<(std::ostream& out, const Place& place) {
-  return out << place.workers
-             << (spawned              ? " spawned processes"
-                 : place.is_process() ? " processes"
-                                      : " threads");
+  const char* const kind = place.is_spawned()   ? "spawned processes"
+                           : place.is_process() ? "processes"
+                                                : "threads";
+  return out << place.workers << ' ' << kind;
 }
 
 std::string place_name(const testing::TestParamInfo<Place>& place) {
