@@ -162,7 +162,11 @@ void spawn_with(std::vector<std::string> arguments) {
 }
 
 SpawnOrder::SpawnOrder(const SpawnFacts& facts, std::byte* base, int bell)
-    : file_{make_order_file(order_text(facts, program_id()))}, slots_{facts.slots}, base_{base}, bell_{bell} {
+    : file_{make_order_file(order_text(facts, program_id()))},
+      slots_{facts.slots},
+      files_{facts.arrays_bytes > 0 ? 3U : 2U},
+      base_{base},
+      bell_{bell} {
   if (given_arguments.empty()) {
     arguments_ = read_strings("/proc/self/cmdline");
   } else {
