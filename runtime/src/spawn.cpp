@@ -212,12 +212,11 @@ void SpawnOrder::execute(std::uint32_t slot, std::uint32_t incarnation,
     moved = moved && inherited[index] >= 0;
   }
   for (int index = 0; index < count && moved; ++index) moved = dup2(inherited[index], kOrder + index) >= 0;
-  if (moved && count == 4) close(kArrays);
   if (moved) {
     // What main reads from standard input would be missing in the host.
     const int nothing = open("/dev/null", O_RDONLY);
     if (nothing > STDIN_FILENO) dup2(nothing, STDIN_FILENO);
-    close_range(kFirstOther, ~0U, 0);
+    close_range(static_cast<unsigned>(kOrder + count), ~0U, 0);
     // If it is gone, from where the host is now; main says what it misses.
     [[maybe_unused]] const int changed = start_directory[0] != '\0' ? chdir(start_directory) : 0;
     execve("/proc/self/exe", argv_.data(), envp_.data());
