@@ -98,6 +98,13 @@ class ArchiveReader : public cereal::InputArchive<ArchiveReader, cereal::AllowEm
     if (on_end) on_end();
   }
   std::function<void()> on_end;
+  /// Not every byte is one.
+  bool read_bool() {
+    std::uint8_t byte = 0;
+    read(&byte, sizeof byte);
+    if (byte > 1) refuse();
+    return byte == 1;
+  }
   void check_size(std::uint64_t size) const {
     if (size > rest_.size()) refuse();
   }
@@ -137,7 +144,11 @@ void CEREAL_SAVE_FUNCTION_NAME(ArchiveWriter& archive, const T& value) {
 template <class T>
   requires std::is_arithmetic_v<T>
 void CEREAL_LOAD_FUNCTION_NAME(ArchiveReader& archive, T& value) {
-  archive.read(&value, sizeof value);
+  if constexpr (std::is_same_v<T, bool>) {
+    value = archive.read_bool();
+  } else {
+    archive.read(&value, sizeof value);
+  }
 }
 
 // The archive first: whether a struct is a plain one is found out with another archive, which must not ask here again.
