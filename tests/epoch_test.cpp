@@ -11,6 +11,7 @@
 #include <gmock/gmock.h>
 
 #include "support/line.hpp"
+#include "support/shared.hpp"
 #include "support/tandem_test.hpp"
 
 namespace tandem::test {
@@ -184,6 +185,73 @@ TEST_F(EpochEnds, AnErrorInBeginEpochIsThrownInItsPlace) {
   EXPECT_THAT(thrown_text<ProducerError>([&] { line.stream.next(); }),
               HasSubstr("begin_epoch: no second list of files"));
   EXPECT_FALSE(line.stream.next());
+}
+
+TEST_F(EpochEnds, AnErrorInBeginEpochIsTheFirstItemOfItsRound) {
+  struct Throws : Rounds {
+    bool begin_epoch(std::uint64_t epoch) {
+      if (epoch == 1) throw std::runtime_error("no second list of files");
+      return Rounds::begin_epoch(epoch);
+    }
+  };
+  Line<Number> line{config_of({{"node.numbers.on_error", "deliver"}}), Throws{{2, 3}}, Twice{}};
+  for (const auto& item : line.stream) EXPECT_TRUE(item.ok());
+  const auto item = line.stream.next();
+  ASSERT_TRUE(item);
+  EXPECT_FALSE(item->ok());
+  EXPECT_EQ(item->epoch(), 1U);
+  EXPECT_EQ(item->index(), 0U);
+}
+
+// Its error item needs a credit, and none comes back from a graph that was cancelled.
+TEST_F(EpochEnds, AnErrorInBeginEpochDoesNotHoldUpTheEndOfACancelledGraph) {
+  struct Throws : Rounds {
+    Gate* cancelled;
+    bool begin_epoch(std::uint64_t epoch) {
+      if (epoch == 1) {
+        cancelled->wait();
+        throw std::runtime_error("no second list of files");
+      }
+      return true;
+    }
+  };
+  Gate cancelled;
+  std::vector<Item<Number>> kept;
+  {
+    Runtime runtime{config_of({{"in_flight", "3"}})};
+    flow::graph graph;
+    commander_node<Number> numbers{graph, runtime, "numbers", Throws{{2, 2}, &cancelled}};
+    sequencer_node<Number> order{graph, runtime};  // else the mark waits for the round's items
+    flow::function_node<Item<Number>> bad{graph, flow::serial, [&](const Item<Number>& item) {
+                                            kept.push_back(item);
+                                            if (item.ends_epoch()) graph.cancel();
+                                            if (item.ends_epoch()) cancelled.open();
+                                          }};
+    flow::make_edge(numbers, order);
+    flow::make_edge(order, bad);
+    numbers.activate();
+    graph.wait_for_all();
+    kept.clear();
+  }
+}
+
+TEST_F(EpochEnds, ThatWaitForAPlainNodeInAnUnorderedRunAreTold) {
+  std::vector<Item<Number>> kept;
+  {
+    Runtime runtime{config_of({{"deterministic", "false"}, {"hold_timeout", "100 ms"}})};
+    flow::graph graph;
+    commander_node<Number> numbers{graph, runtime, "numbers", Rounds{2, 5}};
+    flow::function_node<Item<Number>> keep{graph, flow::serial,
+                                           [&kept](const Item<Number>& item) { kept.push_back(item); }};
+    flow::make_edge(numbers, keep);
+    numbers.activate();
+    EXPECT_THAT(wait_log_line("the end of round 0"),
+                AllOf(HasSubstr("commander 'numbers': the end of round 0 waits for 5 of its items"),
+                      HasSubstr("put a sequencer_node before it")));
+    runtime.stop();
+    graph.wait_for_all();
+    kept.clear();
+  }
 }
 
 TEST_F(EpochEnds, TheMessageIsAskedForByItsType) {

@@ -29,7 +29,8 @@ TEST_P(ExecutorBesideAGraph, IsCalledForEachItem) {
   Executor calls{runtime, "calls"};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{200}};
-  producer_node<Number, Number> work{graph, runtime, "work", [](const Number& in) { return Number{in.value + 1}; }};
+  producer_node<Number, Number> work{graph, runtime, "work",
+                                     [](const Number& in) { return Number{in.value + 1}; }};
   sequencer_node<Number> order{graph, runtime};
   stream_node<Number> stream{graph, runtime};
   make_edge(numbers, work);

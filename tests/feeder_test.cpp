@@ -1,7 +1,12 @@
 // Steps that a loop of the program's own makes in place: what comes of them, and what happens when there is no room.
+#include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <future>
+#include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -10,6 +15,7 @@
 #include <gmock/gmock.h>
 
 #include "support/line.hpp"
+#include "support/shared.hpp"
 #include "support/tandem_test.hpp"
 
 namespace tandem::test {
@@ -48,6 +54,22 @@ struct Pushed {
   producer_node<Number, Number> work{graph, runtime, "work",
                                      [](const Number& in) { return Number{in.value * 2}; }};
   sequencer_node<Number> order{graph, runtime};
+  stream_node<Number> stream{graph, runtime};
+};
+
+/// feeder "steps" -> stream
+struct Direct {
+  explicit Direct(const Config& config) : runtime{config} { flow::make_edge(steps, stream); }
+
+  bool push(std::uint64_t value) {
+    auto step = steps.loan();
+    step->value = value;
+    return steps.push(std::move(step));
+  }
+
+  Runtime runtime;
+  flow::graph graph;
+  feeder_node<Number> steps{graph, runtime, "steps"};
   stream_node<Number> stream{graph, runtime};
 };
 
@@ -157,6 +179,29 @@ TEST_P(Feeder, EveryStepThatEntersComesOutAndAllOthersAreCounted) {
   }
 }
 
+// A body, wherever it runs, may end the run; wait_for_all() returns once the loop has heard of it.
+TEST_P(Feeder, ABodyThatStopsTheRunEndsTheGraphToo) {
+  Runtime runtime{placed(GetParam(), {"work"})};
+  flow::graph graph;
+  feeder_node<Number> steps{graph, runtime, "steps"};
+  producer_node<Number, void> work{graph, runtime, "work", [&runtime](const Number& in) {
+                                     if (in.value == 5) runtime.stop();
+                                   }};
+  flow::make_edge(steps, work);
+  runtime.start();
+  auto loop = std::async(std::launch::async, [&steps] {
+    return thrown_text<Error>([&] {
+      for (std::uint64_t value = 0;; ++value) {
+        auto step = steps.loan();
+        step->value = value;
+        steps.push(std::move(step));
+      }
+    });
+  });
+  graph.wait_for_all();
+  EXPECT_EQ(loop.get(), "steps: the run was stopped; no step can follow");
+}
+
 class FeederEnds : public TandemTest {};
 
 TEST_F(FeederEnds, ALoanThatIsNotPushedLeavesNoGap) {
@@ -254,6 +299,113 @@ TEST_F(FeederEnds, ALoopThatNeverConsumesIsTold) {
                     HasSubstr("raise in_flight (2)")));
 }
 
+// A loan that is out may still be pushed: that its step takes long is not the consumer's fault.
+TEST_F(FeederEnds, AConsumerWaitsForAStepThatTakesLong) {
+  struct Case {
+    std::uint64_t held;
+    std::string in_flight;
+  };
+  for (const auto& [held, in_flight] : {Case{0, "1"}, Case{3, "4"}}) {
+    SCOPED_TRACE(std::to_string(held) + " of " + in_flight);
+    Pushed line{config_of({{"in_flight", in_flight}, {"hold_timeout", "50 ms"}})};
+    std::vector<Item<Number>> window;
+    for (std::uint64_t value = 0; value < held; ++value) {
+      line.push(value);
+      window.push_back(*line.stream.next());
+    }
+    auto step = line.steps.loan();
+    auto consumer = std::async(std::launch::async, [&line] { return line.stream.next(); });
+    EXPECT_EQ(consumer.wait_for(500ms), std::future_status::timeout);
+    step->value = 7;
+    line.steps.push(std::move(step));
+    const auto item = consumer.get();
+    ASSERT_TRUE(item);
+    EXPECT_EQ((*item)->value, 14U);
+  }
+}
+
+// The step that waits outside the graph cannot enter before the consumer gives something back.
+TEST_F(FeederEnds, AConsumerThatHoldsEverythingIsToldThoughAStepWaits) {
+  Pushed line{config_of({{"in_flight", "1"}, {"hold_timeout", "100 ms"}, {"node.steps.full", "drop_oldest"}})};
+  line.push(0);
+  const auto held = line.stream.next();
+  line.push(1);
+  EXPECT_THAT(thrown_text<Error>([&] { line.stream.next(); }), HasSubstr("held outside the graph"));
+}
+
+TEST_F(FeederEnds, ARunThatWasStoppedBeforeItsStartSaysSo) {
+  Pushed line{config_of({})};
+  line.runtime.stop();
+  EXPECT_EQ(thrown_text<Error>([&] { std::ignore = line.steps.loan(); }),
+            "steps: the run was stopped; no step can follow");
+  line.steps.finish();
+  EXPECT_EQ(line.steps.dropped(), 0U);
+  line.graph.wait_for_all();
+}
+
+TEST_F(FeederEnds, TheFinishEndsTheWaitsOfOthers) {
+  Direct line{config_of({{"in_flight", "1"}, {"hold_timeout", "1 h"}})};
+  std::vector<Item<Number>> held;
+  for (int step = 0; step < 2; ++step) {
+    line.push(0);
+    held.push_back(*line.stream.next());
+  }
+  const auto borrow = [&line] { return thrown_text<Error>([&] { line.push(1); }); };
+  auto first = std::async(std::launch::async, borrow);
+  auto second = std::async(std::launch::async, borrow);
+  EXPECT_EQ(first.wait_for(50ms), std::future_status::timeout);
+  line.steps.finish();
+  EXPECT_FALSE(line.stream.next());
+  line.graph.wait_for_all();
+  held.clear();  // a credit for each of them, too late
+  EXPECT_EQ(first.get(), "steps: finish() was called; no step can follow");
+  EXPECT_EQ(second.get(), "steps: finish() was called; no step can follow");
+  EXPECT_EQ(line.steps.entered(), 2U);
+}
+
+/// feeder "steps" -> a plain node that throws at step 0
+struct Cancelled {
+  explicit Cancelled(const Config& config) : runtime{config} { flow::make_edge(steps, bad); }
+
+  Runtime runtime;
+  flow::graph graph;
+  feeder_node<Number> steps{graph, runtime, "steps"};
+  Gate pushed;
+  flow::function_node<Item<Number>> bad{graph, flow::serial, [this](const Item<Number>& item) {
+                                          pushed.wait();
+                                          if (item->value == 0) throw std::runtime_error("no zero");
+                                        }};
+};
+
+TEST_F(FeederEnds, AGraphThatIsCancelledIsWaitedForNoLonger) {
+  for (const bool finished : {true, false}) {
+    SCOPED_TRACE(finished);
+    Cancelled line{config_of({{"in_flight", "4"}})};
+    for (std::uint64_t value = 0; value < 3; ++value) {
+      auto step = line.steps.loan();
+      step->value = value;
+      line.steps.push(std::move(step));
+    }
+    line.pushed.open();
+    if (finished) line.steps.finish();
+    EXPECT_EQ(thrown_text<std::runtime_error>([&] { line.graph.wait_for_all(); }), "no zero");
+  }
+}
+
+TEST_F(FeederEnds, ALoopHearsThatTheGraphIsCancelled) {
+  Cancelled line{config_of({{"in_flight", "1000000"}})};
+  line.pushed.open();
+  const std::string text = thrown_text<Error>([&] {
+    for (std::uint64_t value = 0;; ++value) {
+      auto step = line.steps.loan();
+      step->value = value;
+      line.steps.push(std::move(step));
+    }
+  });
+  EXPECT_THAT(text, testing::AnyOf("steps: the graph was cancelled; no step can follow",
+                                   "steps: the run was stopped; no step can follow"));
+}
+
 TEST_F(FeederEnds, TheEndOfTheRunEndsTheWait) {
   Pushed line{config_of({{"in_flight", "1"}})};
   line.push(0);
@@ -307,7 +459,146 @@ TEST_F(FeederEnds, BuffersThatDoNotFitAreRefusedWithNumbers) {
   flow::graph graph;
   feeder_node<Arrays> steps{graph, runtime, "steps", {array<std::uint8_t>("field", {500'000})}};
   EXPECT_THAT(thrown_text<MemoryError>([&] { std::ignore = steps.loan(); }),
-              AllOf(HasSubstr("node 'steps'"), HasSubstr("memory = 1048576 bytes")));
+              AllOf(HasSubstr("node 'steps'"), HasSubstr("memory = 1048576 bytes"),
+                    HasSubstr("beyond those in flight 2 times 503808 bytes")));
+}
+
+// ---- two threads ---------------------------------------------------------------------------------------------
+
+class FeederThreads : public TandemTest {};
+
+TEST_F(FeederThreads, ATryFindsWhatIsFreeWhileAnotherBorrows) {
+  Direct line{config_of({{"in_flight", "16"}})};
+  const auto count_misses = [&line] {
+    int misses = 0;
+    for (int look = 0; look < 50'000; ++look) misses += line.steps.try_loan() ? 0 : 1;
+    return misses;
+  };
+  auto other = std::async(std::launch::async, count_misses);
+  EXPECT_EQ(count_misses(), 0);
+  EXPECT_EQ(other.get(), 0);
+}
+
+TEST_F(FeederThreads, NothingIsDroppedWhileThereIsRoomThoughAnotherBorrows) {
+  Direct line{config_of({{"in_flight", "1"}, {"node.steps.full", "drop_newest"}})};
+  line.runtime.start();
+  std::atomic<bool> done{false};
+  std::thread other{[&] {
+    while (!done) std::ignore = line.steps.try_loan();
+  }};
+  std::uint64_t dropped = 0;
+  for (int step = 0; step < 100'000; ++step) {  // the graph is empty when this pushes
+    dropped += line.steps.push(line.steps.loan()) ? 0 : 1;
+    std::ignore = line.stream.try_next();
+  }
+  done = true;
+  other.join();
+  EXPECT_EQ(dropped, 0U);
+}
+
+TEST_F(FeederThreads, AStepEntersAnEmptyGraphThoughAnotherBorrows) {
+  Direct line{config_of({{"in_flight", "1"}, {"node.steps.full", "drop_oldest"}})};
+  line.runtime.start();
+  std::atomic<int> round{0};
+  std::atomic<int> came{0};
+  constexpr int kRounds = 30'000;
+  std::thread other{[&] {  // keeps its loan until the step of the round has come
+    for (int mine = 1; mine < kRounds; ++mine) {
+      while (round < mine) std::this_thread::yield();
+      const auto loan = line.steps.try_loan();
+      while (came < mine) std::this_thread::yield();
+    }
+  }};
+  int missing = 0;
+  for (int mine = 1; mine < kRounds; ++mine) {
+    auto loan = line.steps.loan();
+    round = mine;
+    busy(static_cast<std::uint64_t>(mine) % 200);
+    line.steps.push(std::move(loan));
+    if (missing == 0 && !line.stream.next_for(10s)) missing = mine;
+    came = mine;
+  }
+  other.join();
+  EXPECT_EQ(missing, 0) << "the round whose step stayed outside";
+}
+
+/// Does something at a moment that otherwise two threads would have to meet at.
+struct Meddler final : Member {
+  explicit Meddler(Runtime& runtime_in) : runtime{runtime_in} { runtime.core()->add_member(*this); }
+  ~Meddler() {
+    runtime.stop();
+    runtime.core()->remove_member(*this);
+  }
+  void opened() override { call(at_start); }
+  void credit_free(std::uint32_t) noexcept override { call(at_credit); }
+  static void call(std::function<void()>& what) {
+    if (const auto once = std::exchange(what, nullptr)) std::thread{once}.join();
+  }
+  Runtime& runtime;
+  std::function<void()> at_start;
+  std::function<void()> at_credit;
+};
+
+TEST_F(FeederThreads, AFinishBesideTheStartEndsTheGraph) {
+  Runtime runtime{config_of({})};
+  Meddler meddler{runtime};  // hears of the start before the feeder does
+  flow::graph graph;
+  feeder_node<Number> steps{graph, runtime, "steps"};
+  meddler.at_start = [&steps] { steps.finish(); };
+  runtime.start();
+  graph.wait_for_all();
+}
+
+TEST_F(FeederThreads, AStepThatWaitsEntersBeforeALaterOneTakesItsPlace) {
+  Runtime runtime{config_of({{"in_flight", "1"}, {"node.steps.full", "drop_oldest"}})};
+  Meddler meddler{runtime};  // hears of the credit before the feeder does
+  flow::graph graph;
+  feeder_node<Number> steps{graph, runtime, "steps"};
+  stream_node<Number> stream{graph, runtime};
+  flow::make_edge(steps, stream);
+  const auto push = [&steps](std::uint64_t value) {
+    auto step = steps.loan();
+    step->value = value;
+    EXPECT_TRUE(steps.push(std::move(step)));
+  };
+  push(0);
+  push(1);
+  meddler.at_credit = [&push] { push(2); };
+  for (std::uint64_t value = 0; value < 3; ++value) {
+    const auto item = stream.next();
+    ASSERT_TRUE(item);
+    EXPECT_EQ((*item)->value, value);
+  }
+  EXPECT_EQ(steps.dropped(), 0U);
+}
+
+// The last handle of an item is dropped where an edge gives it up, and its credit brings the next one to that edge.
+TEST_F(FeederThreads, AnEdgeThatGivesAnItemUpTakesTheNextThatComesOfIt) {
+  Runtime runtime{config_of({{"in_flight", "2"}, {"node.steps.full", "drop_oldest"}})};
+  flow::graph graph;
+  feeder_node<Number> steps{graph, runtime, "steps"};
+  Gate waits;
+  flow::function_node<Item<Number>, flow::continue_msg, flow::lightweight> hold{
+      graph, flow::unlimited, [&waits](const Item<Number>& item) noexcept {
+        if (item->value == 1) waits.wait();
+        return flow::continue_msg{};
+      }};
+  flow::write_once_node<Item<Number>> once{graph};  // keeps the first, and neither takes nor pulls another
+  flow::make_edge(steps, hold);
+  flow::make_edge(steps, once);
+  for (std::uint64_t value = 0; value < 3; ++value) {
+    auto step = steps.loan();
+    step->value = value;
+    steps.push(std::move(step));
+  }
+  EXPECT_EQ(steps.entered(), 2U);
+  waits.open();
+  const auto patience = std::chrono::steady_clock::now() + 20s;
+  while (steps.entered() < 3 && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
+  EXPECT_EQ(steps.entered(), 3U);
+  EXPECT_EQ(steps.dropped(), 0U);
+  runtime.stop();
+  graph.wait_for_all();
 }
 
 }  // namespace

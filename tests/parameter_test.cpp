@@ -1,6 +1,10 @@
 // A value that the host changes while bodies read it.
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <iterator>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -77,6 +81,22 @@ TEST_P(Parameters, AreNeverSeenInPart) {
   EXPECT_EQ(broken, 0U);
 }
 
+TEST_P(Parameters, AreReadOnlyInBodies) {
+  Runtime runtime{placed(GetParam(), {"work"})};
+  flow::graph graph;
+  Parameter<int> number{runtime, 1};
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{1}};
+  producer_node<Number, Number> work{graph, runtime, "work", [number](const Number& in) mutable {
+                                       number.set(2);
+                                       return in;
+                                     }};
+  stream_node<Number> stream{graph, runtime};
+  flow::make_edge(numbers, work);
+  flow::make_edge(work, stream);
+  EXPECT_NE(thrown_text<ProducerError>([&] { stream.next(); }).find("can only read it"), std::string::npos);
+  EXPECT_EQ(number.get(), 1);
+}
+
 class ParameterLife : public TandemTest {};
 
 TEST_F(ParameterLife, KeepsItsValueBeyondTheRuntime) {
@@ -93,6 +113,62 @@ TEST_F(ParameterLife, KeepsItsValueBeyondTheRuntime) {
   EXPECT_EQ(std::string{kept->get().letters}, "wxyz");
 }
 
+// Large, so that a reader is often in the middle of it.
+struct Large {
+  std::uint64_t words[4096];
+  static Large of(std::uint64_t word) {
+    Large large;
+    std::fill(std::begin(large.words), std::end(large.words), word);
+    return large;
+  }
+  bool is(std::uint64_t word) const {
+    return std::all_of(std::begin(words), std::end(words), [=](std::uint64_t one) { return one == word; });
+  }
+};
+
+TEST_F(ParameterLife, IsReadInTheHostFromBeforeTheRunUntilAfterItsEnd) {
+  for (int round = 0; round < 200; ++round) {
+    std::atomic<bool> reads{false};
+    std::atomic<bool> done{false};
+    std::uint64_t wrong = 0;
+    std::thread reader;
+    {
+      Runtime runtime{config_of({})};
+      const Parameter<Large> large{runtime, Large::of(42)};
+      reader = std::thread{[&, large] {
+        for (; !done; reads = true) wrong += large.get().is(42) ? 0 : 1;
+      }};
+      while (!reads) std::this_thread::yield();
+      runtime.start();
+    }
+    done = true;
+    reader.join();
+    ASSERT_EQ(wrong, 0U) << "round " << round;
+  }
+}
+
+TEST_F(ParameterLife, KeepsAValueThatIsSetBesideTheEndOfTheRun) {
+  for (int round = 0; round < 1000; ++round) {
+    std::optional<Parameter<Large>> kept;
+    std::atomic<bool> begun{false};
+    std::thread writer;
+    {
+      Runtime runtime{config_of({})};
+      kept.emplace(runtime, Large::of(1));
+      runtime.start();
+      writer = std::thread{[&begun, round, large = *kept]() mutable {
+        const Large two = Large::of(2);
+        begun = true;
+        busy(static_cast<std::uint64_t>(round) * 20);
+        large.set(two);
+      }};
+      while (!begun) std::this_thread::yield();
+    }
+    writer.join();
+    ASSERT_TRUE(kept->get().is(2)) << "round " << round;
+  }
+}
+
 TEST_F(ParameterLife, BeginsBeforeTheRun) {
   Runtime runtime{config_of({})};
   runtime.start();
@@ -102,19 +178,18 @@ TEST_F(ParameterLife, BeginsBeforeTheRun) {
             std::string::npos);
 }
 
-TEST_F(ParameterLife, IsReadOnlyInAWorker) {
-  Runtime runtime{placed({"process", 1}, {"work"})};
+TEST_F(ParameterLife, IsSetByACommander) {
+  Runtime runtime{config_of({})};
   flow::graph graph;
   Parameter<int> number{runtime, 1};
-  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{1}};
-  producer_node<Number, Number> work{graph, runtime, "work", [number](const Number& in) mutable {
-                                       number.set(2);
-                                       return in;
-                                     }};
+  commander_node<Number> numbers{graph, runtime, "numbers", [number, last = CountTo{3}]() mutable {
+                                   number.set(number.get() * 2);
+                                   return last();
+                                 }};
   stream_node<Number> stream{graph, runtime};
-  flow::make_edge(numbers, work);
-  flow::make_edge(work, stream);
-  EXPECT_NE(thrown_text<ProducerError>([&] { stream.next(); }).find("can only read it"), std::string::npos);
+  flow::make_edge(numbers, stream);
+  for (const auto& item : stream) EXPECT_TRUE(item.ok());
+  EXPECT_EQ(number.get(), 16);
 }
 
 }  // namespace

@@ -95,9 +95,9 @@ TEST_F(SourceTest, KeepsTheCreditWhileAUserHoldsTheMessage) {
   EXPECT_EQ(source_.in_graph(), 0U);
   EXPECT_EQ(source_.live(), 1U);
   EXPECT_FALSE(try_acquired());
-  EXPECT_TRUE(source_.exhausted_by_user());
+  EXPECT_TRUE(source_.exhausted_by_user(false));
   message = Handle{};
-  EXPECT_FALSE(source_.exhausted_by_user());
+  EXPECT_FALSE(source_.exhausted_by_user(false));
   EXPECT_TRUE(try_acquired());
 }
 
@@ -163,15 +163,58 @@ TEST_F(SourceTest, GivesNothingAfterItsStop) {
   open(2);
   source_.stop();
   EXPECT_EQ(source_.try_acquire(), nullptr);
-  EXPECT_EQ(source_.wait_acquire(), nullptr);
+  EXPECT_EQ(source_.wait_acquire(nullptr), nullptr);
 }
 
 TEST_F(SourceTest, WakesASleepingEmitterAtItsStop) {
   open(1);
   const Handle message = acquired();
-  auto waiting = std::async(std::launch::async, [&] { return source_.wait_acquire(); });
+  auto waiting = std::async(std::launch::async, [&] { return source_.wait_acquire(nullptr); });
   source_.stop();
   EXPECT_EQ(waiting.get(), nullptr);
+}
+
+TEST_F(SourceTest, WakesASleepingEmitterAtItsFinish) {
+  open(1);
+  const Handle message = acquired();
+  auto waiting = std::async(std::launch::async, [&] { return source_.wait_acquire(nullptr); });
+  source_.finish();
+  EXPECT_EQ(waiting.get(), nullptr);
+}
+
+TEST_F(SourceTest, CountsALoanNeitherInTheGraphNorWithUsers) {
+  source_.open(listener_, keep_, std::make_unique<Store>(destroyed_), 1, 1, 0b1);
+  Lease* const dropped = source_.try_loan();
+  Lease* const pushed = source_.try_loan();
+  EXPECT_EQ(source_.live(), 2U);
+  EXPECT_EQ(source_.numbered(), 0U);
+  EXPECT_EQ(source_.in_graph(), 0U);
+  EXPECT_FALSE(source_.exhausted_by_user(false));
+  EXPECT_TRUE(source_.exhausted_by_user(true));
+  dropped->drop(Part::graph);
+  source_.finish();
+  EXPECT_FALSE(source_.drained()) << "a loan may still come";
+  source_.number(*pushed);
+  EXPECT_EQ(pushed->sequence, 0U);
+  EXPECT_EQ(source_.numbered(), 1U);
+  EXPECT_EQ(source_.in_graph(), 1U);
+  pushed->drop(Part::graph);
+  EXPECT_TRUE(source_.drained());
+  EXPECT_EQ(listener_.drained, 1);
+  EXPECT_EQ(listener_.left, std::vector<std::uint64_t>{0});
+  EXPECT_EQ(source_.live(), 0U);
+}
+
+// Whoever asks whether a wait is hopeless looks into crews, and may end messages by that.
+TEST_F(SourceTest, MayLoseItsMessagesToWhoeverAsksWhetherAWaitIsHopeless) {
+  source_.open(listener_, keep_, std::make_unique<Store>(destroyed_), 1, 1, 0);
+  source_.keep_reserve();
+  Handle step = acquired();
+  EXPECT_EQ(source_.try_loan(), nullptr);
+  EXPECT_TRUE(source_.wait_credit([&step] {
+    step = Handle{};
+    return false;
+  }));
 }
 
 TEST_F(SourceTest, LetsGoOfItsKeeperWhenClosedAndTheLastMessageEnds) {
@@ -194,7 +237,7 @@ class SleepingEmitter : public SourceTest {
   void fall_asleep(std::uint32_t in_flight) {
     open(in_flight);
     while (Handle message = try_acquired()) held_.push_back(std::move(message));
-    waiting_ = std::async(std::launch::async, [this] { return source_.wait_acquire(); });
+    waiting_ = std::async(std::launch::async, [this] { return source_.wait_acquire(nullptr); });
   }
   void expect_a_message() {
     if (waiting_.wait_for(10s) != std::future_status::ready) {
@@ -273,7 +316,7 @@ TEST_P(ContendedSource, NeverGivesTooManyAndNeverSleepsWithOneFree) {
     });
   }
   for (std::uint64_t number = 0; number < kAll; ++number) {
-    Lease* const lease = source_.wait_acquire();  // a hang: it sleeps with a credit free
+    Lease* const lease = source_.wait_acquire(nullptr);  // a hang: it sleeps with a credit free
     EXPECT_NE(lease, nullptr);
     if (lease == nullptr) break;
     EXPECT_EQ(lease->sequence, number);

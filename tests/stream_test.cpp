@@ -1,6 +1,7 @@
 // The consumer's end: next(), try_next(), next_for(), ended(), and errors in an item's place.
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <optional>
 #include <string>
 #include <thread>
@@ -36,6 +37,18 @@ TEST_P(Stream, TryNextIsEmptyWhileNothingIsThereAndNotEnded) {
 
   gate->open();
   EXPECT_EQ((*line.stream.next())->value, 1U);
+}
+
+TEST_P(Stream, WaitsForABodyLongerThanForAConsumerThatHoldsEverything) {
+  Shared<Gate> gate;
+  Line<Number> line{placed(GetParam(), {"work"}, {{"in_flight", "2"}, {"hold_timeout", "50 ms"}}), CountTo{4},
+                    wait_at_one(gate.get())};
+  EXPECT_EQ((*line.stream.next())->value, 0U);
+  auto next = std::async(std::launch::async, [&line] { return line.stream.next(); });
+  EXPECT_EQ(next.wait_for(500ms), std::future_status::timeout);
+  gate->open();
+  EXPECT_EQ((*next.get())->value, 1U);
+  EXPECT_EQ(line.take_all().size(), 2U);
 }
 
 TEST_P(Stream, TryNextStartsTheRuntimeAndGetsAllInTheEnd) {

@@ -42,7 +42,7 @@ Core::Core(Config config) : config_{std::move(config)} {}
 
 Core::~Core() {
   stop();
-  for (const auto& parameter : parameters_) parameter->move_back();
+  for (const auto& parameter : parameters_) parameter->unshare();
 }
 
 const Core*& Core::inside() noexcept {
@@ -278,7 +278,12 @@ std::uint32_t Core::choose_in_flight() const {
   });
   const std::string who = fmt::format("node '{}': {} needs {} bytes", (*largest)->name, what_of(**largest),
                                       (*largest)->layout.stride());
-  const std::string others = nodes_.size() > 1 ? fmt::format(" (all nodes together {})", each) : "";
+  std::string others = nodes_.size() > 1 ? fmt::format(" (all nodes together {})", each) : "";
+  for (const auto& node : nodes_) {
+    if (extra_blocks(*node) == 0) continue;
+    others += fmt::format(", and feeder '{}' needs beyond those in flight {} times {} bytes", node->name,
+                          extra_blocks(*node), node->layout.stride());
+  }
   if (fits == 0) {
     throw MemoryError(fmt::format("{} for one item{}, but {}; make the output smaller or raise memory", who,
                                   others, bound));
@@ -356,7 +361,7 @@ void Core::build() {
                     describe_bytes(control), slots_, std::strerror(error)));
   }
   page_ = new (segment_->base()) HostPage;
-  place_parameters(segment_->base(), [](ParameterCell& cell, std::byte* place) { cell.move_to(place); });
+  place_parameters(segment_->base(), [](ParameterCell& cell, std::byte* place) { cell.share(place); });
   std::vector<Segment*> shared{segment_.get()};
   if (arrays_) shared.push_back(&arrays_->segment());
   if (slots_ > 0) pump_ = std::make_unique<Pump>(std::move(shared), *page_, config_.grace);
@@ -540,14 +545,14 @@ const NodeInfo* Core::starved_node() const noexcept {
   return starved == crews_.end() ? nullptr : &(*starved)->node();
 }
 
-bool Core::waits_for_user() const noexcept {
+bool Core::waits_for_user(bool with_loans) const noexcept {
   if (starved_node() != nullptr) {
     return std::none_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->busy(); });
   }
   bool any = false;
   for (const SourceEntry& entry : sources_) {
     if (entry.apart || entry.source->drained()) continue;
-    if (!entry.source->exhausted_by_user()) return false;
+    if (!entry.source->exhausted_by_user(with_loans)) return false;
     any = true;
   }
   return any;

@@ -24,35 +24,42 @@ std::uint32_t Feed::extra(WhenFull full) noexcept {
 }
 
 Lease* Feed::loan(Clock::time_point until, const std::function<bool()>& hopeless) {
-  // While another thread waits for a credit there is none. It may wait for as long as it likes, so this one asks now and
-  // then itself.
+  Lease* const root = borrow(until, hopeless);
+  return root == nullptr ? nullptr : prepare(*root);
+}
+
+Lease* Feed::borrow(Clock::time_point until, const std::function<bool()>& hopeless) {
   constexpr std::chrono::seconds kLook{1};
-  {
-    std::unique_lock lock{turn_mutex_};
-    while (turn_taken_) {
-      const Clock::time_point now = Clock::now();
-      if (now >= until) return nullptr;
-      const bool late =
-          turn_free_.wait_until(lock, until - now < kLook ? until : now + kLook) == std::cv_status::timeout;
-      if (!late || !hopeless) continue;
+  std::unique_lock lock{lend_mutex_};
+  while (!finished_.load(std::memory_order_relaxed) && !source_.stopped()) {
+    const Clock::time_point now = Clock::now();
+    const bool late = now >= until;
+    if (late || !turn_taken_) {  // else it is another's that has waited for longer
+      if (Lease* const root = source_.try_loan()) return root;
+    }
+    if (late) return nullptr;
+    if (turn_taken_) {
+      // Whoever has its turn may wait for as long as it likes, so this one asks now and then itself.
+      if (turn_free_.wait_until(lock, until - now < kLook ? until : now + kLook) == std::cv_status::no_timeout)
+        continue;
       lock.unlock();
-      if (hopeless()) return nullptr;
+      if (hopeless && hopeless()) return nullptr;
       lock.lock();
+      continue;
     }
     turn_taken_ = true;
-  }
-  Lease* const root = source_.wait_loan(hopeless, until);
-  {
-    const std::lock_guard lock{turn_mutex_};
+    lock.unlock();
+    const bool again = source_.wait_credit(hopeless, until);
+    lock.lock();
     turn_taken_ = false;
+    turn_free_.notify_all();
+    if (!again) return nullptr;
   }
-  turn_free_.notify_all();
-  return root == nullptr ? nullptr : prepare(*root);
+  return nullptr;
 }
 
 // A block for the credit: there is one for each.
 Lease* Feed::prepare(Lease& root) {
-  source_.keep_quiet(root);  // until it has a number
   Lease* lease = nullptr;
   {
     const std::lock_guard lock{mutex_};
@@ -62,7 +69,6 @@ Lease* Feed::prepare(Lease& root) {
       lease = nullptr;
     }
     if (lease != nullptr) {
-      ++loans_;
       lease->root = &root;
       lease->sequence = 0;
       lease->source = root.source;
@@ -82,7 +88,6 @@ Lease* Feed::prepare(Lease& root) {
     }
   }
   if (lease != nullptr) return lease;
-  source_.forget_loan();
   root.drop(Part::graph);
   throw MemoryError(
       fmt::format("node '{}': the system refused memory for one more buffer of {} ({}); free memory, or lower "
@@ -91,54 +96,36 @@ Lease* Feed::prepare(Lease& root) {
                   node_.name, describe_bytes(node_.layout.stride()), std::strerror(pool_.refusal())));
 }
 
-void Feed::give_back(Lease& lease) noexcept {
-  {
-    const std::lock_guard lock{mutex_};
-    --loans_;
-  }
-  source_.forget_loan();
-  lease.drop(Part::graph);
-}
-
-// Whether one more may enter the graph, when it is neither lent nor waiting itself any more.
-bool Feed::has_room() const noexcept {
-  const std::uint32_t outside = loans_ + (waiting_ != nullptr ? 1 : 0);
-  return source_.live() - outside < in_flight_;
-}
-
 Lease* Feed::number(Lease* lease) noexcept {
   source_.number(*lease->root);
   lease->sequence = lease->root->sequence;
-  lease->root->sequencers.store(0, std::memory_order_relaxed);  // seen with the item, as its number is
   return lease;
 }
 
 Feed::Outcome Feed::push(Lease& lease) noexcept {
   const std::lock_guard lock{mutex_};
-  const bool room = has_room();  // while it still counts as a loan
-  --loans_;
+  Outcome outcome;
   if (closed_) {
-    source_.forget_loan();
-    return {nullptr, &lease};
+    outcome.dropped = &lease;
+    return outcome;
   }
-  // What waits goes first.
-  if (room && waiting_ == nullptr) return {number(&lease), nullptr};
-  if (node_.config.full == WhenFull::block) return {number(&lease), nullptr};
+  // What waits goes first. The thread that made room for it may not have come to fetch it yet.
+  if (waiting_ != nullptr && has_room()) outcome.enter[0] = number(std::exchange(waiting_, nullptr));
+  if (node_.config.full == WhenFull::block || (waiting_ == nullptr && has_room())) {
+    outcome.enter[1] = number(&lease);
+    return outcome;
+  }
   if (node_.config.full == WhenFull::drop_newest) {
     dropped_.fetch_add(1, std::memory_order_relaxed);
-    source_.forget_loan();
-    return {nullptr, &lease};
+    outcome.dropped = &lease;
+    return outcome;
   }
-  Outcome outcome;
   outcome.dropped = std::exchange(waiting_, &lease);
-  if (outcome.dropped != nullptr) {
-    dropped_.fetch_add(1, std::memory_order_relaxed);
-    source_.forget_loan();
-  }
-  // TELL: the flag before the look, both seq_cst; Source::leave() counts the credit before it looks at the flag.
-  // Weaker: the last credit could come back unseen, and the step would wait with nobody left to fetch it.
+  if (outcome.dropped != nullptr) dropped_.fetch_add(1, std::memory_order_relaxed);
+  // TELL: the flag before the look, both seq_cst; Source::leave() counts the message off before it looks at the flag.
+  // Weaker: the last one could end unseen, and the step would wait with nobody left to fetch it.
   source_.tell_next_credit();
-  if (has_room()) outcome.enters = number(std::exchange(waiting_, nullptr));
+  if (has_room()) outcome.enter[1] = number(std::exchange(waiting_, nullptr));
   return outcome;
 }
 
@@ -152,8 +139,15 @@ Lease* Feed::enter_waiting() noexcept {
 Lease* Feed::close() noexcept {
   const std::lock_guard lock{mutex_};
   closed_ = true;
-  if (waiting_ != nullptr) source_.forget_loan();
   return std::exchange(waiting_, nullptr);
+}
+
+void Feed::finish() noexcept {
+  {
+    const std::lock_guard lock{lend_mutex_};
+    if (finished_.exchange(true)) return;
+  }
+  source_.finish();  // wakes who has its turn, who wakes the others
 }
 
 void Feed::audit(Audit& audit) {

@@ -1,6 +1,7 @@
 #include <tandem/role.hpp>
 
 #include <atomic>
+#include <utility>
 
 namespace tandem {
 namespace {
@@ -8,6 +9,7 @@ namespace {
 // Relaxed: written before the process has a second thread.
 std::atomic<bool> worker_process{false};
 thread_local bool serving_thread = false;  // of a spawned one
+thread_local bool in_body = false;
 
 }  // namespace
 
@@ -17,5 +19,10 @@ void become_worker_process(bool forked) noexcept {
   serving_thread = true;
   if (forked) worker_process.store(true, std::memory_order_relaxed);
 }
+
+bool is_in_body() noexcept { return in_body || is_worker_process(); }
+
+InBody::InBody() noexcept : before_{std::exchange(in_body, true)} {}
+InBody::~InBody() { in_body = before_; }
 
 }  // namespace tandem

@@ -12,6 +12,15 @@ namespace {
 
 constexpr std::chrono::seconds kLook{1};  // how often somebody who waits asks whether that is hopeless
 
+// Without the lock: it may look into crews, whose locks, when they are let go, do what others have left to do, and that
+// may be the end of a message of the same source.
+bool ask(std::unique_lock<std::mutex>& lock, const std::function<bool()>& hopeless) {
+  lock.unlock();
+  const bool yes = hopeless();
+  lock.lock();
+  return yes;
+}
+
 }  // namespace
 
 Source::~Source() = default;
@@ -27,29 +36,23 @@ void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::uni
   table_ = std::make_unique<LeaseTable>(*this, limit_);
 }
 
-Lease* Source::try_acquire() noexcept {
-  Lease* const lease = try_loan();
-  if (lease != nullptr) number(*lease);
-  return lease;
-}
-
 // One that is in nobody's hands but the user's cannot come back by itself.
 bool Source::may_lend() const noexcept {
   const std::uint64_t state = state_.load(std::memory_order_seq_cst);
   const std::int64_t free = std::int64_t{limit_} - std::int64_t{live_part(state)};
-  return free > std::int64_t{reserve_} ||
-         (free > 0 && graph_part(state) <= loans_.load(std::memory_order_relaxed));
+  return free > std::int64_t{reserve_} || (free > 0 && graph_part(state) == 0);
 }
 
-Lease* Source::try_loan() noexcept {
+// Not counted yet.
+Lease* Source::take() noexcept {
   if (stopped_.load(std::memory_order_relaxed) || !table_) return nullptr;
   if (reserve_ > 0 && !may_lend()) return nullptr;
   Lease* lease = table_->take();
   if (lease == nullptr) return nullptr;
-  state_.fetch_add(kLive + kInGraph, std::memory_order_relaxed);
   lease->root = lease;
   lease->run = listener_;
   lease->source = id_;
+  lease->sequence = kNoNumber;
   lease->worker = -1;
   lease->attempt = 1;
   lease->skipped = false;
@@ -59,34 +62,50 @@ Lease* Source::try_loan() noexcept {
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
-  if (extra_ > 0) loans_.fetch_add(1, std::memory_order_relaxed);
   return lease;
 }
 
-void Source::number(Lease& lease) noexcept {
-  forget_loan();
+void Source::give_number(Lease& lease) noexcept {
   // Only the emitter writes the number; others read it as a statistic.
   const std::uint64_t sequence = next_sequence_.load(std::memory_order_relaxed);
   next_sequence_.store(sequence + 1, std::memory_order_relaxed);
   lease.sequence = sequence;
 }
 
-Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
-  Lease* const lease = wait_loan(hopeless);
-  if (lease != nullptr) number(*lease);
+Lease* Source::try_acquire() noexcept {
+  Lease* const lease = take();
+  if (lease == nullptr) return nullptr;
+  references_.fetch_add(2, std::memory_order_relaxed);
+  state_.fetch_add(kLive + kInGraph, std::memory_order_relaxed);
+  give_number(*lease);
   return lease;
 }
 
-Lease* Source::wait_loan(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until) {
-  // Again, because the reserve that could be lent a moment ago need not be any more.
+Lease* Source::try_loan() noexcept {
+  Lease* const lease = take();
+  if (lease == nullptr) return nullptr;
+  references_.fetch_add(1, std::memory_order_relaxed);
+  state_.fetch_add(kLive + kLoan, std::memory_order_seq_cst);  // DRAINED
+  return lease;
+}
+
+void Source::number(Lease& lease) noexcept {
+  references_.fetch_add(1, std::memory_order_relaxed);
+  state_.fetch_add(kInGraph - kLoan, std::memory_order_seq_cst);
+  give_number(lease);
+}
+
+bool Source::is_over() const noexcept {
+  return stopped_.load(std::memory_order_relaxed) || finished_.load(std::memory_order_relaxed);
+}
+
+Lease* Source::wait_acquire(const std::function<bool()>& hopeless) {
   for (;;) {
-    if (Lease* lease = try_loan()) return lease;
-    if (stopped_.load(std::memory_order_relaxed) || until <= std::chrono::steady_clock::now()) return nullptr;
-    if (!wait_credit(hopeless, until)) return nullptr;
+    if (Lease* lease = try_acquire()) return lease;
+    if (is_over() || !wait_credit(hopeless)) return nullptr;
   }
 }
 
-// False when there is none in time, or hopeless().
 bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until) {
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
   // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one. A loop that
@@ -96,13 +115,15 @@ bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::ste
   std::unique_lock lock{mutex_};
   // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before the
   // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
-  while (!stopped_.load(std::memory_order_relaxed)) {
+  while (!is_over()) {
     sleeping_.store(true, std::memory_order_seq_cst);
     if (may_lend()) break;
     const auto now = std::chrono::steady_clock::now();
     const auto look = until - now < kLook ? until : now + kLook;
-    const bool late = now >= until;
-    if (late || (wake_.wait_until(lock, look) == std::cv_status::timeout && hopeless && hopeless())) {
+    bool none = now >= until;
+    if (!none && wake_.wait_until(lock, look) == std::cv_status::timeout && hopeless)
+      none = ask(lock, hopeless);
+    if (none) {
       sleeping_.store(false, std::memory_order_relaxed);
       return false;
     }
@@ -115,27 +136,32 @@ bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::ste
 
 void Source::discard(Lease& lease) noexcept {
   next_sequence_.store(lease.sequence, std::memory_order_relaxed);
-  keep_quiet(lease);
+  lease.sequencers.store(all_sequencers_, std::memory_order_relaxed);  // nobody need hear of it
   lease.drop(Part::graph);
 }
 
 void Source::finish() noexcept {
-  finished_.store(true, std::memory_order_seq_cst);  // DRAINED
-  if (in_graph() == 0) listener_->source_drained(*this);
+  {
+    const std::lock_guard lock{mutex_};                // for the sleeper
+    finished_.store(true, std::memory_order_seq_cst);  // DRAINED
+  }
+  wake_.notify_all();
+  if (listener_ != nullptr && drained()) listener_->source_drained(*this);  // null: the run could not begin
 }
 
 void Source::wait_empty(const std::function<bool()>& hopeless) {
   std::unique_lock lock{mutex_};
-  while (in_graph() > 0 && !stopped_.load(std::memory_order_relaxed) && !hopeless()) {
+  while (in_graph() > 0 && !ask(lock, hopeless) && !stopped_.load(std::memory_order_relaxed)) {
     // A look in time is enough: this is once for each round. Woken by stop() at once.
-    wake_.wait_for(lock, std::chrono::milliseconds{1});
+    over_.wait_for(lock, std::chrono::milliseconds{1});
   }
 }
 
 void Source::wait_drained(const std::function<bool()>& hopeless) {
   std::unique_lock lock{mutex_};
   // Nobody is in a hurry here, so nobody wakes us but stop().
-  while (!drained() && !stopped_.load(std::memory_order_relaxed) && !hopeless()) wake_.wait_for(lock, kLook);
+  while (!drained() && !ask(lock, hopeless) && !stopped_.load(std::memory_order_relaxed))
+    over_.wait_for(lock, kLook);
 }
 
 void Source::stop() noexcept {
@@ -144,17 +170,19 @@ void Source::stop() noexcept {
     stopped_.store(true, std::memory_order_relaxed);  // ordered by the mutex for the sleeper
   }
   wake_.notify_all();
+  over_.notify_all();
 }
 
 void Source::close() noexcept {
-  const std::shared_ptr<void> last = keep_;  // *this may go with it
-  if (state_.fetch_or(kClosed, std::memory_order_seq_cst) == 0) keep_.reset();
+  if ((state_.fetch_or(kClosed, std::memory_order_seq_cst) & kClosed) == 0) release();
 }
 
-bool Source::exhausted_by_user() const noexcept {
+bool Source::exhausted_by_user(bool with_loans) const noexcept {
   const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  return !finished_.load(std::memory_order_relaxed) &&
-         graph_part(state) <= loans_.load(std::memory_order_relaxed) && live_part(state) >= limit_ - extra_;
+  if (finished_.load(std::memory_order_relaxed) || graph_part(state) > 0) return false;
+  if (with_loans) return live_part(state) >= in_flight_limit();
+  // Where steps are dropped, none enters beyond in_flight; a loan of the reserve does.
+  return numbered_part(state) >= in_flight_limit() && (reserve_ == 0 || loan_part(state) == 0);
 }
 
 void Source::audit(const std::string& name, Audit& audit) const {
@@ -170,17 +198,17 @@ void Source::audit(const std::string& name, Audit& audit) const {
   }
 }
 
-// Takes `what` off the state, tells whom it concerns, and lets go of a closed source that fell to
-// nothing. kInside keeps the source alive between the first and the last line: without it, another
+// Takes `what` off the state, and tells whom it concerns. The reference is given up last: without it, another
 // thread's last message could end the source while this one still looks at it.
 void Source::leave(std::uint64_t what) noexcept {
-  const std::uint64_t now = state_.fetch_add(kInside - what, std::memory_order_seq_cst) + kInside - what;
-  if (what == kInGraph && graph_part(now) == 0 && (now & kClosed) == 0 &&
+  const std::uint64_t now = state_.fetch_sub(what, std::memory_order_seq_cst) - what;
+  if (what != kLive && is_idle(now) && (now & kClosed) == 0 &&
       finished_.load(std::memory_order_seq_cst)) {  // DRAINED
     listener_->source_drained(*this);
   }
-  const bool reserve_free = reserve_ > 0 && graph_part(now) <= loans_.load(std::memory_order_relaxed);
-  if ((what == kLive || reserve_free) && sleeping_.load(std::memory_order_seq_cst) &&
+  const bool credit = what != kInGraph;
+  const bool reserve_free = reserve_ > 0 && graph_part(now) == 0;
+  if ((credit || reserve_free) && sleeping_.load(std::memory_order_seq_cst) &&
       sleeping_.exchange(false)) {           // CREDIT
     { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
     wake_.notify_one();
@@ -188,13 +216,18 @@ void Source::leave(std::uint64_t what) noexcept {
   if (what == kLive && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
     listener_->credit_free(*this);
   }
+  release();
+}
+
+void Source::release() noexcept {
   // LAST: acq_rel, so that the thread that lets go comes after all that the others did here.
-  if (state_.fetch_sub(kInside, std::memory_order_acq_rel) - kInside == kClosed) {
+  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
     const std::shared_ptr<void> last = std::move(keep_);  // nothing of *this after this line
   }
 }
 
 void Source::left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept {
+  if (sequence == kNoNumber) return;  // a loan was never in it
   if ((all_sequencers_ & ~sequencers) != 0) listener_->message_left(*this, sequence);
   leave(kInGraph);
 }
@@ -203,8 +236,9 @@ void Source::ended(Lease& lease) noexcept {
   if (lease.payload != nullptr) store_->destroy(lease.index);
   lease.payload = nullptr;
   lease.failure.reset();
+  const bool loan = lease.sequence == kNoNumber;
   table_->put(lease);  // before the state says that a credit is free
-  leave(kLive);
+  leave(loan ? kLive + kLoan : kLive);
 }
 
 }  // namespace tandem

@@ -6,6 +6,8 @@
 #include <string>
 #include <utility>
 
+#include <tandem/role.hpp>
+
 namespace tandem {
 namespace {
 
@@ -83,6 +85,7 @@ void ThreadCrew::start_worker(std::uint32_t index) {
   Worker& worker = workers_[index];
   std::string reason;
   try {
+    const InBody here;
     worker.body = node_.make_body();
     worker.body->start(worker.context);
   } catch (...) { reason = "start: " + current_exception_text(); }
@@ -232,6 +235,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
   if (watch_) watch_->begin(index, lease.sequence);
   std::byte* const output = output_of(lease);
   try {
+    const InBody here;
     if (worker.context.stopping()) throw std::runtime_error{"the run was stopped"};
     if (node_.output_is_arrays()) {
       Arrays arrays{*node_.layout.arrays, output};

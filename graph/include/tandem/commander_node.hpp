@@ -2,11 +2,13 @@
 
 #include <pthread.h>
 
+#include <chrono>
 #include <concepts>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -18,6 +20,7 @@
 #include <tandem/context.hpp>
 #include <tandem/core.hpp>
 #include <tandem/graph_access.hpp>
+#include <tandem/graph_hold.hpp>
 #include <tandem/log.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/runtime.hpp>
@@ -34,11 +37,14 @@ concept CommanderBody =
 
 /// The source of a graph: calls its body for one message after another, as long as credits are free.
 ///
-/// Messages  numbered from 0 in the order of the calls; each ends exactly once downstream.
+/// Messages  numbered from 0 in the order of the calls; each ends exactly once downstream. The mark of a round's end takes
+///           a number, too.
 /// Rounds    (epochs) follow each other in one run, with the same workers: while the consumer still has items of one, the
 ///           messages of the next are made. Numbers go on, so no random stream comes twice; Item::epoch() and index() count
 ///           by round. A stream tells the end of each. Where no order is restored (deterministic = false, or no
-///           sequencer), a round begins when the graph is done with the one before.
+///           sequencer), the mark of a round's end is made when the graph is done with all its messages: there a plain
+///           node must not keep items until the mark comes, or both wait for ever (a line in the log says so after
+///           `hold_timeout`).
 /// Threads   the body runs in one thread of the node's own, so it may wait; a body that waits for long
 ///           should look at Context::stopping(), because stop() and the destructor wait for its return.
 /// Errors    a body that throws ends the stream: its exception is an error item in the next message's
@@ -70,7 +76,6 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
 
   ~commander_node() {
     leave_run(*core_, *this, graph_);
-    if (stopper_.joinable()) stopper_.join();
     output_.wait_idle();
   }
 
@@ -138,38 +143,30 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   };
 
   void opened() override {
-    graph_.reserve_wait();
-    waited_for_ = true;
+    hold_.take(*source_);
     thread_ = std::thread{[this] { run(); }};
   }
 
   void join() noexcept override {
     if (thread_.joinable()) thread_.join();
-    let_graph_go();
+    hold_.let_go();
   }
 
-  void source_drained() noexcept override {
-    if (source_->drained()) let_graph_go();
-  }
-
-  // graph.wait_for_all() returns when the graph is done with every message, or the run was stopped.
-  void let_graph_go() noexcept {
-    if (waited_for_.exchange(false)) graph_.release_wait();
-  }
+  void source_drained() noexcept override { hold_.let_go_of(*source_); }
 
   void run() noexcept {
     Core::inside() = core_.get();
     pthread_setname_np(pthread_self(), ("tandem:" + name_).substr(0, 15).c_str());
     Context context{name_, stream_key(core_->config().seed, name_), -1, &core_->stopping()};
-    bool more = attempt("start: ", [&] {
+    // In a graph that was cancelled, items stay for ever in the nodes that are not Tandem's.
+    const std::function<bool()> cancelled = [this] { return is_cancelled(graph_); };
+    bool more = attempt("start: ", cancelled, [&] {
       body_->start(context);
       return true;
     });
-    // In a graph that was cancelled, items stay for ever in the nodes that are not Tandem's.
-    const auto cancelled = [this] { return is_cancelled(graph_); };
     while (more && !cancelled()) {
-      more = attempt("begin_epoch: ", [&] { return body_->begin_epoch(epoch_, context); });
-      epoch_begin_ = source_->emitted();
+      epoch_begin_ = source_->emitted();  // first: an error takes the first message's place
+      more = attempt("begin_epoch: ", cancelled, [&] { return body_->begin_epoch(epoch_, context); });
       // Each message goes out before the next call of the body, which may wait for as long as it likes.
       Next then = more ? Next::another : Next::none;
       while (then == Next::another && !cancelled()) then = emit_next(source_->wait_acquire(cancelled), context);
@@ -177,31 +174,19 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     }
     source_->finish();
     source_->wait_drained(cancelled);
-    if (cancelled()) end_run();
-  }
-
-  // The run cannot go on. It is ended before graph.wait_for_all() returns, so that no item comes to a node that goes
-  // after that. In another thread: stop() joins this one.
-  void end_run() noexcept {
-    try {
-      stopper_ = std::thread{[this] { core_->stop(); }};
-    } catch (const std::system_error& error) {
-      log_warning("the graph was cancelled, and there is no thread to end the run: " +
-                  std::string{error.what()});
-      let_graph_go();
-    }
+    if (cancelled()) hold_.end_run();
   }
 
   enum class Next { another, round_over, none };
 
   // What throws ends the stream, with an error item. False then, and when the call says so.
   template <class Call>
-  bool attempt(const char* what, Call call) noexcept {
+  bool attempt(const char* what, const std::function<bool()>& cancelled, Call call) noexcept {
     std::string problem;
     try {
       return call();
     } catch (...) { problem = what + current_exception_text(); }
-    emit_failure(source_->wait_acquire(), std::move(problem));
+    emit_failure(source_->wait_acquire(cancelled), std::move(problem));
     return false;
   }
 
@@ -210,9 +195,32 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     lease.epoch_begin = epoch_begin_;
   }
 
+  // A plain node that keeps items until the mark comes would wait for ever, and so would this. It may as well be slow: so it
+  // is told, and no error.
+  void wait_round(const std::function<bool()>& cancelled) noexcept {
+    using Clock = std::chrono::steady_clock;
+    std::uint32_t seen = 0;
+    Clock::time_point since{};
+    bool told = false;
+    source_->wait_empty([&] {
+      const std::uint32_t left = source_->in_graph();
+      if (left != seen) since = Clock::now();
+      seen = left;
+      if (!told && Clock::now() - since >= core_->config().hold_timeout) {
+        told = true;
+        log_warning(
+            "commander '" + name_ + "': the end of round " + std::to_string(epoch_) + " waits for " +
+            std::to_string(left) + " of its items, which are still in the graph; a plain node must not " +
+            "keep items until the round's mark comes where no order is restored: put a sequencer_node " +
+            "before it, with deterministic = true");
+      }
+      return cancelled();
+    });
+  }
+
   // The mark goes through the graph like a message, so that it comes out behind the round's last one.
   bool end_epoch(const std::function<bool()>& cancelled) noexcept {
-    if (!core_->orders()) source_->wait_empty(cancelled);
+    if (!core_->orders()) wait_round(cancelled);
     Lease* const lease = source_->wait_acquire(cancelled);
     if (lease == nullptr) return false;
     stamp(*lease);
@@ -223,7 +231,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     return true;
   }
 
-  // lease: null when the run was stopped.
+  // lease: null when the run was stopped, or the graph cancelled.
   Next emit_next(Lease* lease, Context& context) noexcept {
     if (lease == nullptr) return Next::none;
     stamp(*lease);
@@ -261,8 +269,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   std::uint64_t epoch_ = 0;        // the emitter's, as is the next
   std::uint64_t epoch_begin_ = 0;  // the number of the round's first message
   std::thread thread_;
-  std::thread stopper_;  // made by thread_, when the graph was cancelled
-  std::atomic<bool> waited_for_{false};
+  GraphHold hold_{graph_, *core_};
 };
 
 }  // namespace tandem

@@ -131,11 +131,16 @@ void Edge<T>::push() noexcept {
       pulled_ = true;
     }
     if (register_predecessor(node_, static_cast<flow::sender<Item<T>>&>(*this))) return;
-    // A node that neither takes the item nor will ever ask for it. It is dropped, as oneTBB would.
+    // A node that neither takes the item nor will ever ask for it. It is dropped, as oneTBB would; without the lock, since
+    // its credit may bring the next item here.
+    Item<T> dropped;
     {
       const std::lock_guard lock{mutex_};
       pulled_ = false;
-      if (!queue_.empty()) queue_.pop_front();
+      if (!queue_.empty()) {
+        dropped = std::move(queue_.front());
+        queue_.pop_front();
+      }
     }
     log_warning("an item was dropped: the node at the end of an edge neither takes nor pulls it");
   }

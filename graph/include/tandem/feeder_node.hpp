@@ -1,11 +1,13 @@
 #pragma once
 
-#include <atomic>
+#include <pthread.h>
+
 #include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -14,6 +16,8 @@
 #include <oneapi/tbb/flow_graph.h>
 
 #include <tandem/core.hpp>
+#include <tandem/graph_access.hpp>
+#include <tandem/graph_hold.hpp>
 #include <tandem/hold_watch.hpp>
 #include <tandem/item.hpp>
 #include <tandem/ports.hpp>
@@ -29,12 +33,13 @@ namespace tandem {
 ///     steps.push(std::move(frame));
 ///
 /// Full      in_flight steps are in the graph, or in the hands of whoever consumes the results. Then `full` of
-///           [node.NAME] decides. "block": a loan waits for a free buffer. "drop_newest": loans do not wait, and the step
-///           that is pushed is dropped. "drop_oldest": loans do not wait; the step is kept until there is room, and takes
-///           the place of the one that was kept. Dropped steps are counted, and have no number. With the last two,
-///           a thread that wants a second loan beside its first one may have to wait for it.
+///           [node.NAME] decides. "block": a loan waits for a free buffer. "drop_newest": the step that is pushed is
+///           dropped. "drop_oldest": the step is kept until there is room, and takes the place of the one that was kept.
+///           Dropped steps are counted, and have no number. With the last two there is always one buffer for a
+///           loan, so a loop that holds one at a time never waits; a second loan, of this thread or another, may have to
+///           wait for the first.
 /// Order     steps are numbered as they are pushed; steps that were lent and not pushed leave no gap.
-/// End       finish(); or the end of the run.
+/// End       finish(); or the end of the run. A graph that is cancelled ends the run within a second or two.
 /// Threads   all functions by any thread.
 /// Lifetime  the destructor stops the runtime. Loans may outlive it, but not be pushed.
 template <class T>
@@ -50,16 +55,8 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
    public:
     /// Nothing.
     Loan() noexcept = default;
-    Loan(Loan&& other) noexcept
-        : feed_{std::exchange(other.feed_, nullptr)}, handle_{std::move(other.handle_)} {}
-    Loan& operator=(Loan&& other) noexcept {
-      if (this == &other) return *this;
-      give_back();
-      feed_ = std::exchange(other.feed_, nullptr);
-      handle_ = std::move(other.handle_);
-      return *this;
-    }
-    ~Loan() { give_back(); }
+    Loan(Loan&& other) noexcept = default;
+    Loan& operator=(Loan&& other) noexcept = default;
 
     explicit operator bool() const noexcept { return static_cast<bool>(handle_); }
     /// Errors    throws Error when this is no loan, or not any more.
@@ -74,11 +71,8 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
       if (!handle_) throw Error("this loan holds nothing: it was pushed, or moved from");
       return static_cast<T*>(handle_->payload);
     }
-    void give_back() noexcept {
-      if (handle_) feed_->give_back(*handle_.release());
-    }
 
-    Feed* feed_ = nullptr;  // alive as long as the handle keeps the runtime's state
+    Feed* feed_ = nullptr;  // whose loan it is
     Handle handle_;
   };
 
@@ -94,7 +88,7 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
       : feeder_node{graph, runtime, std::move(name), BlockLayout::of_arrays(std::move(arrays))} {}
 
   ~feeder_node() {
-    leave_run(*core_, *this, graph_);
+    leave_run(*core_, *this, graph_);  // joins watch_
     output_.wait_idle();
   }
 
@@ -125,17 +119,20 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
     if (mine.feed_ != core_->feed(index_)) throw Error(name_ + ": push() was given another node's loan");
     Lease* const lease = mine.handle_.release();
     const Feed::Outcome outcome = mine.feed_->push(*lease);
-    if (outcome.enters != nullptr) emit(*outcome.enters);
+    for (Lease* const enters : outcome.enter) {
+      if (enters != nullptr) emit(*enters);
+    }
     if (outcome.dropped != nullptr) outcome.dropped->drop(Part::graph);
     return outcome.dropped != lease;
   }
 
-  /// No further loan will be asked for: consumers see the end after the last step, and after what is lent still has
-  /// been pushed or given back.
+  /// No further loan: who asks for one, or waits for one, is told so. Consumers see the end after the last step, and after
+  /// what is lent still has been pushed or given back. Starts the runtime, as a loan does, so that consumers can see the
+  /// end; does nothing after the end of the run.
+  /// Errors    what Runtime::start() throws.
   void finish() {
     core_->start();
-    const bool never_open = core_->feed(index_) == nullptr;  // stopped before it could start
-    if (!finished_.exchange(true) && !never_open) source_.finish();
+    if (Feed* const feed = core_->feed(index_)) feed->finish();  // null: stopped before it could start
   }
 
   /// How many steps were dropped because there was no room.
@@ -163,46 +160,62 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
 
   std::optional<Loan> borrow(Clock::time_point until) {
     core_->start();
-    if (finished_.load(std::memory_order_relaxed))
-      throw Error(name_ + ": finish() was called; no step can follow");
-    HoldWatch watch{*core_};
+    check();
+    HoldWatch watch{*core_, HoldWatch::For::loan};
     const bool for_ever = until == Clock::time_point::max();
     bool held = false;
     const auto hopeless = [&] {
       held = for_ever && watch.expired();
       return held || is_cancelled(graph_);
     };
-    Feed* const feed = core_->feed(index_);  // null: stopped before it could start
-    Lease* const lease = feed != nullptr ? feed->loan(until, hopeless) : nullptr;
-    if (lease != nullptr) return Loan{*feed, *lease};
-    if (core_->is_closed() || source_.stopped())
-      throw Error(name_ + ": the run was stopped; no step can follow");
-    if (is_cancelled(graph_)) throw Error(name_ + ": the graph was cancelled; no step can follow");
+    Feed& feed = *core_->feed(index_);
+    if (Lease* const lease = feed.loan(until, hopeless)) return Loan{feed, *lease};
+    check();
     if (held) throw Error(watch.text(name_));
     return std::nullopt;
   }
 
+  // Throws when no step can follow.
+  void check() const {
+    const Feed* const feed = core_->feed(index_);  // null: stopped before it could start
+    const char* why = nullptr;
+    if (feed == nullptr || core_->is_closed() || source_.stopped()) {
+      why = "the run was stopped";
+    } else if (is_cancelled(graph_)) {
+      why = "the graph was cancelled";
+    } else if (feed->finished()) {
+      why = "finish() was called";
+    }
+    if (why != nullptr) throw Error(name_ + ": " + why + "; no step can follow");
+  }
+
   void opened() override {
-    graph_.reserve_wait();
-    waited_for_ = true;
+    hold_.take(source_);
+    watch_ = std::thread{[this] { watch(); }};
   }
   void close() noexcept override {
     Feed* const feed = core_->feed(index_);
     if (feed == nullptr) return;
     if (Lease* const waiting = feed->close()) waiting->drop(Part::graph);
+    feed->finish();
   }
-  void join() noexcept override { let_graph_go(); }
-  void source_drained() noexcept override {
-    if (source_.drained()) let_graph_go();
+  void join() noexcept override {
+    if (watch_.joinable()) watch_.join();
+    hold_.let_go();
   }
+  void source_drained() noexcept override { hold_.let_go_of(source_); }
+
+  // In a graph that was cancelled, items stay for ever in the nodes that are not Tandem's. The program's own loop may be
+  // waiting for the graph by then, or for what comes out of it.
+  void watch() noexcept {
+    pthread_setname_np(pthread_self(), ("tandem:" + name_).substr(0, 15).c_str());
+    source_.wait_drained([this] { return is_cancelled(graph_); });
+    if (is_cancelled(graph_)) hold_.end_run();
+  }
+
   void credit_free(std::uint32_t source_id) noexcept override {
     if (source_id != source_.id()) return;
     if (Lease* const lease = core_->feed(index_)->enter_waiting()) emit(*lease);
-  }
-
-  // graph.wait_for_all() returns when the graph is done with every step, or the run was stopped.
-  void let_graph_go() noexcept {
-    if (waited_for_.exchange(false)) graph_.release_wait();
   }
 
   void emit(Lease& lease) noexcept { output_.emit(Item<T>{Handle{&lease, Part::graph}}); }
@@ -213,8 +226,8 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
   OutputPort<T> output_;
   const std::uint32_t index_;
   Source& source_;
-  std::atomic<bool> finished_{false};
-  std::atomic<bool> waited_for_{false};
+  GraphHold hold_{graph_, *core_};
+  std::thread watch_;
 };
 
 }  // namespace tandem

@@ -14,13 +14,15 @@ namespace tandem {
 /// Threads   one; made when the wait begins.
 class HoldWatch {
  public:
-  explicit HoldWatch(const Core& core) : core_{core} {}
+  /// Who waits for an item counts on those from the loans of a feeder; who waits for a loan does not count on others'.
+  enum class For : std::uint8_t { item, loan };
+  HoldWatch(const Core& core, For wanted) : core_{core}, wanted_{wanted} {}
 
   /// To be asked now and then, without locks.
   bool expired() {
     const auto now = std::chrono::steady_clock::now();
     const auto seen = std::pair{core_.live_messages(), core_.emitted_messages()};
-    if (seen != seen_ || !core_.waits_for_user()) {
+    if (seen != seen_ || !core_.waits_for_user(wanted_ == For::loan)) {
       seen_ = seen;
       since_ = now;
     }
@@ -45,6 +47,7 @@ class HoldWatch {
 
  private:
   const Core& core_;
+  const For wanted_;
   std::pair<std::uint64_t, std::uint64_t> seen_{0, 0};
   std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
 };

@@ -57,7 +57,8 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   /// The next item; nothing at the end, and once at the end of each round. Starts the runtime at the first call. Waits.
   /// Errors    throws ProducerError or TooManyErrors in an item's place; Error when every item in flight has been in the
-  ///           consumer's hands for `hold_timeout` without one being given back, or when the graph was
+  ///           consumer's hands for `hold_timeout` without one being given back and no loan of a feeder is out, from
+  ///           which one could come (so do not wait for an item with a loan in your own hands); or when the graph was
   ///           cancelled, as oneTBB does when the body of a node that is not Tandem's throws; what
   ///           Runtime::start() throws.
   std::optional<Item<T>> next() { return wait_next(std::nullopt); }
@@ -245,7 +246,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   }
 
   std::optional<Item<T>> wait_one(Clock::time_point end, bool for_ever) {
-    HoldWatch watch{*core_};
+    HoldWatch watch{*core_, HoldWatch::For::item};
     for (;;) {
       linger();
       Taken taken = take_one(end);

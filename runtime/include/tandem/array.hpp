@@ -186,7 +186,7 @@ class Arrays {
   [[nodiscard]] Shape shape(std::string_view name) const { return shape_of(index(name)); }
   /// For the runtime: all arrays are whole.
   void make_whole() noexcept;
-  /// For the runtime: the extents as they stand in a block, none larger than declared. Empty when none is partial.
+  /// For the runtime: the extents as they stand in a block, none larger than declared.
   static void copy_extents(const ArraysLayout& layout, const std::byte* block,
                            std::vector<std::uint64_t>& extents);
 

@@ -98,8 +98,9 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
   /// All sources have ended, and the graph is done with all messages.
   bool drained() const noexcept;
-  /// Nothing can move until somebody gives up an item that was handed out.
-  bool waits_for_user() const noexcept;
+  /// Nothing can move until somebody gives up an item that was handed out, or a loan of a feeder; without the loans, what
+  /// is lent may still be pushed and come out.
+  bool waits_for_user(bool with_loans) const noexcept;
   /// A node whose messages wait for a block while none of its workers could bring one back; null: none.
   const NodeInfo* starved_node() const noexcept;
   std::uint32_t in_flight() const noexcept { return in_flight_; }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -25,8 +26,9 @@ namespace tandem {
 ///           else wait for itself. `drop_newest` has one more, for the loan, and drops it when it is pushed. `drop_oldest`
 ///           has two more: the second is for the step that waits outside the graph; the next one takes its place.
 /// Numbers   are given when a message enters the graph: what is dropped, or lent and never pushed, leaves no gap.
+/// End       after finish() there is no loan; what is lent may still be pushed.
 /// Threads   all by any thread; of those that wait for a loan, one at a time has its turn.
-/// Locks     while mutex_ is held no handle is dropped and no item emitted.
+/// Locks     while one is held no handle is dropped, no item emitted, and nobody is told of the end.
 class Feed final {
  public:
   using Clock = std::chrono::steady_clock;
@@ -37,29 +39,32 @@ class Feed final {
   static std::uint32_t extra(WhenFull full) noexcept;
 
   /// A buffer with pages of its own, and one graph handle that the caller adopts. Waits until `until` at most;
-  /// hopeless is asked now and then. Null: there was none in time, or the source was stopped.
+  /// hopeless is asked now and then, without locks. Null: there was none in time, or the source was stopped or finished.
   /// Errors    throws MemoryError when the system refuses the pages.
   [[nodiscard]] Lease* loan(Clock::time_point until, const std::function<bool()>& hopeless);
-  /// A loan comes back unused.
-  void give_back(Lease& lease) noexcept;
-  /// A loan comes back full. What is to be done with leases, once no lock is held:
+  /// A loan comes back full. (One that comes back unused is dropped.) What is to be done with leases, once no lock is
+  /// held:
   struct Outcome {
-    Lease* enters = nullptr;   // to be emitted
-    Lease* dropped = nullptr;  // handle to be dropped; it was counted
+    std::array<Lease*, 2> enter{};  // to be emitted, in this order
+    Lease* dropped = nullptr;       // handle to be dropped; it was counted
   };
   [[nodiscard]] Outcome push(Lease& lease) noexcept;
   /// After SourceListener::credit_free(): the step that waited, if there is room for it now; or null.
   [[nodiscard]] Lease* enter_waiting() noexcept;
   /// The run is ending: what waits is not to enter any more. The caller drops it.
   [[nodiscard]] Lease* close() noexcept;
+  /// No further loan, also for who waits for one.
+  void finish() noexcept;
+  bool finished() const noexcept { return finished_.load(std::memory_order_relaxed); }
 
   std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
   void audit(Audit& audit);
   const NodeInfo& node() const noexcept { return node_; }
 
  private:
+  Lease* borrow(Clock::time_point until, const std::function<bool()>& hopeless);
   Lease* prepare(Lease& root);
-  bool has_room() const noexcept;
+  bool has_room() const noexcept { return source_.numbered() < in_flight_; }
   Lease* number(Lease* lease) noexcept;
 
   const NodeInfo& node_;
@@ -67,13 +72,13 @@ class Feed final {
   Source& source_;
   const std::uint32_t in_flight_;
 
-  // Who waits for a credit has its turn alone. (A timed mutex would do, if ThreadSanitizer knew it.)
-  std::mutex turn_mutex_;
+  // Who waits for a credit has its turn alone; the lock is for moments.
+  std::mutex lend_mutex_;  // guards the source's lending side, and the next three
   std::condition_variable turn_free_;
   bool turn_taken_ = false;
+  std::atomic<bool> finished_{false};  // written under the lock, so that nobody lends after it
 
   std::mutex mutex_;  // guards the pool's taking side, the numbers, and all below
-  std::uint32_t loans_ = 0;
   Lease* waiting_ = nullptr;
   bool closed_ = false;
   std::atomic<std::uint64_t> dropped_{0};

@@ -63,7 +63,7 @@ struct alignas(64) Lease {
   // Constant from the first handle to the last.
   std::uint32_t generation = 0;        // counts the lends of this lease: tells a late reply from a true one
   Lease* root = nullptr;               // the message's lease; the lease itself in a root
-  std::uint64_t sequence = 0;          // the message's place in its source's order
+  std::uint64_t sequence = 0;          // the message's place in its source's order; none in a loan
   std::uint32_t source = 0;            // which source of the runtime made the message
   int worker = -1;                     // who made the item
   int attempt = 1;                     // how often its message had to be given out

@@ -12,7 +12,7 @@ namespace tandem {
 
 /// A fixed table of leases, lent last-in-first-out from one or several lists.
 ///
-/// Threads   take(), free(), move() and put_back() by one thread at a time; put() by any thread at any time.
+/// Threads   take(), any(), free() and put_back() by one thread at a time; put() by any thread at any time.
 /// Fields    free_: the taker's own. returned_: pushed by put(), emptied as a whole by the taker, so
 ///           that no address is compared after it was reused.
 class LeaseTable {

@@ -7,8 +7,8 @@
 
 #include <tandem/core.hpp>
 #include <tandem/parameter_cell.hpp>
+#include <tandem/role.hpp>
 #include <tandem/runtime.hpp>
-#include <tandem/worker.hpp>
 
 namespace tandem {
 
@@ -20,8 +20,8 @@ namespace tandem {
 ///     rate.set(0.05);
 ///
 /// What a message sees depends on when it is done: what must be the same for all placements belongs into the message.
-/// Threads   get() in bodies, in either placement, and anywhere in the host; set() in the host.
-/// Cost      get() copies T, without a lock or system call.
+/// Threads   get() in bodies, in either placement, and at any time in the host; set() in the host, the commander included.
+/// Cost      get() copies T, without a lock or system call; set() does so twice, under a lock.
 template <class T>
   requires(std::is_trivially_copyable_v<T> && std::default_initializable<T>)
 class Parameter {
@@ -37,10 +37,12 @@ class Parameter {
     cell_->get(std::as_writable_bytes(std::span{&value, 1}));
     return value;
   }
-  /// Errors    throws Error in a body of a worker process.
+  /// Errors    throws Error in a producer's body and in an Executor's function, in either placement.
   void set(const T& value) {
-    if (is_worker_process())
-      throw Error("a Parameter is set by the host; a body in a worker process can only read it");
+    if (is_in_body())
+      throw Error(
+          "a Parameter is set by the program or its commander; a body can only read it, since it may run in a "
+          "worker process; hand the value on with the item");
     cell_->set(std::as_bytes(std::span{&value, 1}));
   }
 

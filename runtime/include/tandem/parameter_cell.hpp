@@ -3,15 +3,16 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <mutex>
 #include <span>
-#include <vector>
 
 namespace tandem {
 
-/// The bytes of one parameter. Written by the host alone, into memory that every worker maps read-only.
+/// The bytes of one parameter. Written by the host alone: into its own memory, which its threads read, before, in and
+/// after the run; and while there is a run, into memory that every worker maps read-only.
 ///
-/// Two places, and the number of values so far: value v lies in place v % 2. The writer announces v before it writes,
+/// In each, two places, and the number of values so far: value v lies in place v % 2. The writer announces v before it writes,
 /// and publishes it after; a reader of v looks afterwards whether v + 2, which would lie in the same place, was announced.
 /// If the host dies in mid-write, the readers die with it; until then they read the value before.
 /// Threads   set() by any thread of the host, one at a time; get() by any thread of any process.
@@ -25,13 +26,13 @@ class ParameterCell {
 
   /// Bytes of shared memory that it needs; a multiple of 64.
   std::size_t shared_bytes() const noexcept;
-  /// The runtime begins: from here on the value lies at `place`, in zeroed shared memory.
-  void move_to(std::byte* place);
+  /// The runtime begins: from here on the value also lies at `place`, in zeroed shared memory, for workers.
+  void share(std::byte* place);
   /// In a spawned worker: the value lies at `place` already, and is the host's. What main sets from here on is dropped:
   /// the host's main has done the same.
   void attach(std::byte* place);
-  /// The memory is about to go. Not beside get().
-  void move_back();
+  /// The memory is about to go; the workers are gone.
+  void unshare();
 
  private:
   struct Head {
@@ -41,18 +42,21 @@ class ParameterCell {
   static constexpr std::size_t kHeadBytes = 64;
   using Word = std::uint64_t;
 
-  Head& head() const noexcept { return *reinterpret_cast<Head*>(place_); }
-  Word* words(std::uint64_t version) const noexcept {
-    return reinterpret_cast<Word*>(place_ + kHeadBytes) + (version % 2) * words_;
+  static Head& head(std::byte* at) noexcept { return *reinterpret_cast<Head*>(at); }
+  Word* words(std::byte* at, std::uint64_t version) const noexcept {
+    return reinterpret_cast<Word*>(at + kHeadBytes) + (version % 2) * words_;
   }
-  void write(std::span<const std::byte> value) noexcept;
+  void write(std::byte* at, std::span<const std::byte> value) noexcept;
+  void read(std::byte* at, std::span<std::byte> value) const;
 
   const std::size_t bytes_;
   const std::size_t words_;
-  bool read_only_ = false;      // guarded by mutex_
-  std::byte* place_ = nullptr;  // constant while a body can see it; guarded by mutex_ for the host
-  std::vector<std::byte> own_;  // the value while there is no place
-  mutable std::mutex mutex_;    // of the writers, and of who reads own_
+  const std::unique_ptr<Word[]> own_;  // as in shared memory
+  std::mutex mutex_;                   // of the writers
+  bool read_only_ = false;             // guarded by mutex_
+  // What workers read: never looked at by a thread of the host, where it comes and goes. Written under mutex_.
+  std::atomic<std::byte*> shared_{nullptr};
+  std::atomic<std::byte*> seen_;  // what all others read: own_, but in a spawned worker what is shared
 };
 
 }  // namespace tandem

@@ -8,4 +8,19 @@ bool is_worker_process() noexcept;
 /// For the runtime: from now on it is, and so are all other threads of a forked one. Once, before any body runs.
 void become_worker_process(bool forked) noexcept;
 
+/// Whether the calling thread runs a body of a producer or a function of an Executor, in either placement: what a worker
+/// process cannot do, such code must not do on a thread either.
+bool is_in_body() noexcept;
+/// While it lives, the calling thread of the host runs one.
+class InBody {
+ public:
+  InBody() noexcept;
+  ~InBody();
+  InBody(const InBody&) = delete;
+  InBody& operator=(const InBody&) = delete;
+
+ private:
+  const bool before_;
+};
+
 }  // namespace tandem

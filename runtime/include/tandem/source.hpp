@@ -42,11 +42,13 @@ class MessageStore {
 /// The credits and root leases of one commander or feeder.
 ///
 /// A message exists from acquire() until its last handle is gone, and holds one credit all that
-/// time. Of these messages some are still in the graph, the others only in the user's hands:
+/// time. Of these messages some are still in the graph, others only in the user's hands; a feeder's loans have no
+/// number yet, and are in neither:
 ///
-///     messages = in_graph + held by users <= in_flight
+///     messages = in_graph + held by users + loans <= in_flight + extra
 ///
-/// Threads   acquire(), loan(), number(), discard() and finish() by one thread at a time; the rest by any.
+/// Threads   functions that acquire, lend, number or discard are called by one thread at a time, except that
+///           numbering may go on beside lending; the rest by any.
 /// Lifetime  kept by its runtime's state, which it keeps in turn while a message exists.
 class Source final : public LeaseOwner {
  public:
@@ -61,19 +63,19 @@ class Source final : public LeaseOwner {
             std::uint32_t in_flight, std::uint32_t extra, std::uint64_t all_sequencers);
 
   /// A root lease with the next sequence number and one graph handle, which the caller adopts.
-  /// Waits for a credit; woken by the thread that drops a message's last handle, and by stop().
-  /// Returns null when the source was stopped, or when hopeless(), asked now and then, says that no
+  /// Waits for a credit; woken by the thread that drops a message's last handle, by stop() and by finish().
+  /// Returns null when the source was stopped, or when hopeless(), asked now and then without locks, says that no
   /// credit will come.
-  [[nodiscard]] Lease* wait_acquire(const std::function<bool()>& hopeless = nullptr);
-  /// The same in two steps: a lease without a number, waited for until `until` at most, which may be discarded in any
-  /// order; then its number.
-  [[nodiscard]] Lease* wait_loan(const std::function<bool()>& hopeless = nullptr,
-                                 std::chrono::steady_clock::time_point until = kNever);
+  [[nodiscard]] Lease* wait_acquire(const std::function<bool()>& hopeless);
+  [[nodiscard]] Lease* try_acquire() noexcept;
+  /// The same in two steps: first a loan, a lease without a number, which may be dropped like that in any order; then
+  /// its number. Null: no credit is free that may be lent, or the source was stopped.
+  [[nodiscard]] Lease* try_loan() noexcept;
   void number(Lease& lease) noexcept;
-  /// The loan is about to be dropped without a number.
-  void forget_loan() noexcept {
-    if (extra_ > 0) loans_.fetch_sub(1, std::memory_order_relaxed);  // else nobody counted it
-  }
+  /// Until it is worth another try_loan() or try_acquire(), or it was stopped or finished. False when that did not come
+  /// in time, or hopeless(). By one thread at a time.
+  [[nodiscard]] bool wait_credit(const std::function<bool()>& hopeless,
+                                 std::chrono::steady_clock::time_point until = kNever);
   /// From now on the last credit is lent only when all others are with users, so that nobody but the borrower
   /// may be able to free one. Before the first loan.
   void keep_reserve() noexcept { reserve_ = 1; }
@@ -81,16 +83,11 @@ class Source final : public LeaseOwner {
   void wait_empty(const std::function<bool()>& hopeless);
   /// After finish(): returns once the graph is done with all messages, or the source was stopped, or hopeless().
   void wait_drained(const std::function<bool()>& hopeless);
-  [[nodiscard]] Lease* try_acquire() noexcept;
   /// Takes back the lease that was acquired last and not handed on; its number was never given.
   void discard(Lease& lease) noexcept;
-  /// Nobody need hear of this lease, should it end before it is handed on.
-  void keep_quiet(Lease& lease) const noexcept {
-    lease.sequencers.store(all_sequencers_, std::memory_order_relaxed);
-  }
-  /// From now on listener.credit_free() is called once, at the next credit that comes back.
+  /// From now on listener.credit_free() is called once, at the end of the next message that had a number.
   void tell_next_credit() noexcept { telling_.store(true, std::memory_order_seq_cst); }
-  /// No message will follow.
+  /// No message will follow, but what is lent may still get its number. Ends wait_credit().
   void finish() noexcept;
   /// Wakes the emitter for good; acquire() fails from now on.
   void stop() noexcept;
@@ -104,42 +101,57 @@ class Source final : public LeaseOwner {
   std::uint64_t emitted() const noexcept { return next_sequence_.load(std::memory_order_relaxed); }
   std::uint32_t in_graph() const noexcept { return graph_part(state_.load(std::memory_order_seq_cst)); }
   std::uint32_t live() const noexcept { return live_part(state_.load(std::memory_order_seq_cst)); }
+  /// Messages that exist, without the loans.
+  std::uint32_t numbered() const noexcept { return numbered_part(state_.load(std::memory_order_seq_cst)); }
   bool stopped() const noexcept { return stopped_.load(std::memory_order_relaxed); }
-  /// Ended, and nothing of it is left in the graph.
+  /// Ended, and nothing of it is left in the graph, or is lent and may still come.
   bool drained() const noexcept {
-    // DRAINED: seq_cst, with finish() and left_graph(); the end must not be seen before the last
+    // DRAINED: seq_cst, with finish() and leave(); the end must not be seen before the last
     // message was handed on.
-    return finished_.load(std::memory_order_seq_cst) && in_graph() == 0;
+    return finished_.load(std::memory_order_seq_cst) && is_idle(state_.load(std::memory_order_seq_cst));
   }
-  /// Every credit is with the user: only the user can make the next message possible.
-  bool exhausted_by_user() const noexcept;
+  /// Every credit is with the user: only the user can make the next message possible. Who waits for an item asks
+  /// without the loans: from each of them an item may still come.
+  bool exhausted_by_user(bool with_loans) const noexcept;
 
-  void entered_graph() noexcept override { state_.fetch_add(kInGraph, std::memory_order_seq_cst); }
+  void entered_graph() noexcept override {
+    references_.fetch_add(1, std::memory_order_relaxed);  // the caller's handle keeps one meanwhile
+    state_.fetch_add(kInGraph, std::memory_order_seq_cst);
+  }
   void left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept override;
   void ended(Lease& lease) noexcept override;
 
  private:
-  // state_, bit by bit: 0..23 messages that exist; 24..47 those in the graph; 48..62 threads inside
-  // leave(); 63 closed. One word, so that exactly one thread sees a closed source fall to nothing.
+  // state_, bit by bit: 0..20 messages that exist; 21..41 those in the graph; 42..62 loans; 63 closed. One word, so that
+  // a look at it never sees a message in two places, or in none.
+  static constexpr int kBits = 21;
   static constexpr std::uint64_t kLive = 1;
-  static constexpr std::uint64_t kInGraph = std::uint64_t{1} << 24;
-  static constexpr std::uint64_t kInside = std::uint64_t{1} << 48;
-  static constexpr std::uint64_t kClosed = std::uint64_t{1} << 63;
-  static constexpr std::uint64_t kCount = (std::uint64_t{1} << 24) - 1;
+  static constexpr std::uint64_t kInGraph = kLive << kBits;
+  static constexpr std::uint64_t kLoan = kInGraph << kBits;
+  static constexpr std::uint64_t kClosed = kLoan << kBits;
+  static constexpr std::uint64_t kCount = kInGraph - 1;
+  static constexpr std::uint64_t kNoNumber = ~std::uint64_t{0};  // Lease::sequence of a loan
   static std::uint32_t live_part(std::uint64_t state) noexcept {
     return static_cast<std::uint32_t>(state & kCount);
   }
   static std::uint32_t graph_part(std::uint64_t state) noexcept {
-    return static_cast<std::uint32_t>((state >> 24) & kCount);
+    return static_cast<std::uint32_t>((state >> kBits) & kCount);
   }
+  static std::uint32_t loan_part(std::uint64_t state) noexcept {
+    return static_cast<std::uint32_t>((state >> (2 * kBits)) & kCount);
+  }
+  static std::uint32_t numbered_part(std::uint64_t state) noexcept {
+    return live_part(state) - loan_part(state);
+  }
+  static bool is_idle(std::uint64_t state) noexcept { return graph_part(state) == 0 && loan_part(state) == 0; }
   /// May be below zero for a moment: a lease is lent again before the state has counted its return.
-  std::int64_t free_credits() const noexcept {
-    return std::int64_t{limit_} - std::int64_t{live_part(state_.load(std::memory_order_seq_cst))};
-  }
-  Lease* try_loan() noexcept;
-  bool wait_credit(const std::function<bool()>& hopeless, std::chrono::steady_clock::time_point until);
+  std::int64_t free_credits() const noexcept { return std::int64_t{limit_} - std::int64_t{live()}; }
+  Lease* take() noexcept;
+  void give_number(Lease& lease) noexcept;
   bool may_lend() const noexcept;
+  bool is_over() const noexcept;
   void leave(std::uint64_t what) noexcept;
+  void release() noexcept;
 
   // Constant after open().
   const std::uint32_t id_;
@@ -154,17 +166,19 @@ class Source final : public LeaseOwner {
   std::atomic<std::uint64_t> next_sequence_{0};  // written by the emitter only
 
   alignas(64) std::atomic<std::uint64_t> state_{0};
+  // One until close(), one for each message that exists, one more for each that is in the graph. Each is kept until its
+  // thread has done what is to be done, so that exactly one thread sees a closed source fall to nothing, as its last look.
+  std::atomic<std::uint64_t> references_{1};
   std::atomic<bool> finished_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};
   std::atomic<bool> telling_{false};
-  std::atomic<std::uint32_t> loans_{
-      0};                       // without a number yet: they count as in the graph, and are with the user
   std::shared_ptr<void> keep_;  // the runtime's state; reset by the thread that sees the last end
 
-  Linger linger_;     // the emitter's
-  std::mutex mutex_;  // only for the emitter's sleep
-  std::condition_variable wake_;
+  Linger linger_;                 // the emitter's
+  std::mutex mutex_;              // only for sleeps
+  std::condition_variable wake_;  // the emitter's, or whoever's turn it is to wait for a loan
+  std::condition_variable over_;  // of wait_empty() and wait_drained()
 };
 
 }  // namespace tandem
