@@ -403,6 +403,24 @@ TEST_P(Executors, MapInOrderInChunksAndAsTheyCome) {
   EXPECT_FALSE(calls.map(twice_or_throw, std::vector<int>{}).next());
 }
 
+TEST_P(Executors, MapAFunctionThatReturnsNothing) {
+  Runtime runtime{config()};
+  Executor calls{runtime, "calls"};
+  auto numbers = runtime.array<int>(Shape{100}, 0);
+  std::vector<std::pair<SharedArray<int>, int>> parts;
+  for (int i = 0; i < 10; ++i) {
+    const auto first = static_cast<std::size_t>(i) * 10;
+    parts.emplace_back(numbers.slice(first, first + 10), i);
+  }
+  const auto fill = [](std::pair<SharedArray<int>, int> part) {
+    std::fill(part.first.begin(), part.first.end(), part.second);
+  };
+  int done = 0;
+  for (const bool one : calls.map(fill, parts, {.chunk = 3})) done += one ? 1 : 0;
+  EXPECT_EQ(done, 10);
+  for (std::size_t i = 0; i < 100; ++i) ASSERT_EQ(numbers[i], static_cast<int>(i) / 10);
+}
+
 TEST_P(Executors, MapOverAnErrorAtItsPlace) {
   Runtime runtime{config()};
   Executor calls{runtime, "calls"};
@@ -553,6 +571,27 @@ TEST_P(GatedExecutors, TellWhoeverWaitsThatTheRunWasStopped) {
     EXPECT_NE(thrown_text<Error>([&] { calls.submit(add, 1, 2); }).find("the run was stopped"),
               std::string::npos);
   }
+}
+
+TEST_P(GatedExecutors, KeepWhatAWorkerStillHasWhenTheRunIsStopped) {
+  Runtime runtime{config({{"grace", "60 s"}})};
+  Executor calls{runtime, "calls"};
+  Shared<std::atomic<int>> gate{0};
+  auto numbers = runtime.array<int>(Shape{100}, 0);
+  const auto writes_on = [](SharedArray<int> given, std::uintptr_t word) {
+    auto& now = *reinterpret_cast<std::atomic<int>*>(word);
+    now = 1;
+    while (now != 2) ++given[0];
+  };
+  auto future = calls.submit(writes_on, numbers, reinterpret_cast<std::uintptr_t>(gate.get()));
+  numbers = {};
+  while (*gate.get() == 0) usleep(100);
+  std::thread stopper{[&] { runtime.stop(); }};
+  EXPECT_THROW(future.get(), Error);
+  EXPECT_EQ(runtime.arrays().size(), 1U);
+  *gate.get() = 2;
+  stopper.join();
+  EXPECT_TRUE(runtime.arrays().empty());
 }
 
 TEST_P(GatedExecutors, StopTheRunFromACall) {

@@ -53,6 +53,7 @@ bool CallState::wait_until(Clock::time_point until) const {
 
 void CallState::result(const std::function<void(ArchiveReader&)>& read) {
   // Over: nobody else looks at any of this from here on.
+  if (given_up_) std::rethrow_exception(why_);
   const auto lent_arrays = std::exchange(arrays, {});
   const auto granted = std::exchange(granted_, {});
   spilled = nullptr;
@@ -98,15 +99,15 @@ void CallState::end() {
     phase_ = Phase::over;
   }
   wake_.notify_all();
-  if (ended) ended();
   if (queue_) queue_->push(name_);
 }
 
-void CallState::finish(const CallResult& result, std::vector<std::shared_ptr<ArrayBlock>> granted) {
-  if (!claim()) return;
+bool CallState::finish(const CallResult& result, std::vector<std::shared_ptr<ArrayBlock>> granted) {
+  if (!claim()) return false;
   result_ = result;
   granted_ = std::move(granted);
   end();
+  return true;
 }
 
 bool CallState::fail(std::exception_ptr why) {
@@ -116,10 +117,22 @@ bool CallState::fail(std::exception_ptr why) {
   return true;
 }
 
+bool CallState::give_up(std::exception_ptr why) {
+  if (!claim()) return false;
+  given_up_ = true;
+  why_ = std::move(why);
+  end();
+  return true;
+}
+
 bool CallState::cancel() {
   if (!claim(true)) return false;
   why_ = std::make_exception_ptr(Error("the call was cancelled before it was begun"));
+  if (const auto first = std::exchange(ending, nullptr)) first();
+  arrays.clear();
+  spilled = nullptr;
   end();
+  if (cancelled) cancelled();
   return true;
 }
 
@@ -255,7 +268,7 @@ void Calls::submit(const std::shared_ptr<CallState>& state, Thunk thunk, Archive
     state->ending = [this, state = state.get()] {
       for (const auto& array : state->arrays) arrays_->forget_holder(*array, state->holder);
     };
-    state->ended = [this] { one_is_over(); };
+    state->cancelled = [this] { one_is_over(); };
     ++unfinished_;
     waiting_.push_back(state);
   }
@@ -313,14 +326,17 @@ void Calls::emit(Handle item) noexcept {
   if (!state) return;
   std::vector<std::shared_ptr<ArrayBlock>> granted = std::move(item->grants);
   if (item->failure || item->skipped) granted.clear();  // before anybody can see the end
+  bool is_over = false;
   if (item->failure) {
-    state->fail(std::make_exception_ptr(ProducerError{*item->failure}));
+    is_over = state->fail(std::make_exception_ptr(ProducerError{*item->failure}));
   } else if (item->skipped) {
-    state->fail(std::make_exception_ptr(
+    is_over = state->fail(std::make_exception_ptr(
         Error(name_ + ": the function called Context::skip(), and a call has no place to skip")));
   } else {
-    state->finish(*static_cast<const CallResult*>(item->payload), std::move(granted));
+    is_over = state->finish(*static_cast<const CallResult*>(item->payload), std::move(granted));
   }
+  state.reset();  // before shutdown() returns: nothing of a call that nobody asks for is left then
+  if (is_over) one_is_over();
 }
 
 void Calls::credit_free(std::uint32_t source) noexcept {
@@ -356,7 +372,12 @@ void Calls::fail_all() noexcept {
     }
   }
   const auto why = std::make_exception_ptr(Error(name_ + ": the run was stopped before the call was over"));
-  for (const auto& state : all) state->fail(why);
+  std::size_t over = 0;
+  for (auto& state : all) {
+    over += state->give_up(why) ? 1 : 0;
+    state.reset();
+  }
+  for (; over > 0; --over) one_is_over();
 }
 
 void Calls::close() noexcept { fail_all(); }

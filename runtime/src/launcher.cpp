@@ -144,7 +144,7 @@ class Server {
     // server's worker then finds new.
     int ends[2];
     const bool spawns = order_ != nullptr && order_->spawns(request.slot);
-    const bool files_lost = spawns && !files.back();  // this process has no descriptors left
+    const bool files_lost = spawns && !files[order_->files() - 1];  // this process has no descriptors left
     if (files_lost || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
       report({MessageKind::not_started, request.slot, request.incarnation, files_lost ? EMFILE : errno});
       return;

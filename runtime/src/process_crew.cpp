@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
@@ -384,7 +385,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
     return;
   }
   if (grows) {
-    grant(worker, lease, reply, acts);
+    grant(worker, lease, reply, place, acts);
     return;
   }
   acts.stop = acts.stop || reply.stop == 1;
@@ -410,14 +411,18 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
 }
 
 // The lease keeps the memory, whatever becomes of the worker.
-void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, Acts& acts) {
+void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place,
+                        Acts& acts) {
   RequestHead& head = worker.channel.head(base_);
   std::shared_ptr<ArrayBlock> block;
   const bool known = reply.wanted_dtype <= static_cast<std::uint32_t>(Dtype::record);
   const Dtype dtype = known ? static_cast<Dtype>(reply.wanted_dtype) : Dtype::uint8;
+  std::size_t extents[Shape::kMaxRank];
+  const std::size_t rank = std::min<std::size_t>(reply.text_bytes / sizeof *extents, Shape::kMaxRank);
+  std::memcpy(extents, worker.channel.text(base_, place), rank * sizeof *extents);
+  const Shape shape{std::span<const std::size_t>{extents, rank}};
   try {
-    block = node_.arrays->allocate(reply.wanted_bytes, dtype,
-                                   Shape{reply.wanted_bytes / std::max<std::size_t>(item_bytes(dtype), 1)});
+    block = node_.arrays->allocate(reply.wanted_bytes, dtype, shape);
     lease.grants.push_back(block);
   } catch (const std::exception&) { block = nullptr; }  // the worker says it, with its message
   head.grant_offset.store(block ? block->offset() : 0, std::memory_order_relaxed);

@@ -162,7 +162,11 @@ void spawn_with(std::vector<std::string> arguments) {
 }
 
 SpawnOrder::SpawnOrder(const SpawnFacts& facts, std::byte* base, int bell)
-    : file_{make_order_file(order_text(facts, program_id()))}, slots_{facts.slots}, base_{base}, bell_{bell} {
+    : file_{make_order_file(order_text(facts, program_id()))},
+      slots_{facts.slots},
+      files_{facts.arrays_bytes > 0 ? 3U : 2U},
+      base_{base},
+      bell_{bell} {
   if (given_arguments.empty()) {
     arguments_ = read_strings("/proc/self/cmdline");
   } else {
@@ -208,12 +212,11 @@ void SpawnOrder::execute(std::uint32_t slot, std::uint32_t incarnation,
     moved = moved && inherited[index] >= 0;
   }
   for (int index = 0; index < count && moved; ++index) moved = dup2(inherited[index], kOrder + index) >= 0;
-  if (moved && count == 4) close(kArrays);
   if (moved) {
     // What main reads from standard input would be missing in the host.
     const int nothing = open("/dev/null", O_RDONLY);
     if (nothing > STDIN_FILENO) dup2(nothing, STDIN_FILENO);
-    close_range(kFirstOther, ~0U, 0);
+    close_range(static_cast<unsigned>(kOrder + count), ~0U, 0);
     // If it is gone, from where the host is now; main says what it misses.
     [[maybe_unused]] const int changed = start_directory[0] != '\0' ? chdir(start_directory) : 0;
     execve("/proc/self/exe", argv_.data(), envp_.data());

@@ -130,7 +130,7 @@ class Worker {
  private:
   int wait_number();
   void take_number(int number);
-  std::shared_ptr<ArrayBlock> wait_grant(std::size_t bytes, Dtype dtype);
+  std::shared_ptr<ArrayBlock> wait_grant(std::size_t bytes, Dtype dtype, const Shape& shape);
   void work(const RequestToken& request);
   bool is_exhausted() const;
   const void* find_input(const RequestToken& request, Arrays& arrays);
@@ -160,8 +160,8 @@ class Worker {
   const pid_t server_ = getppid();
   const std::thread::id thread_ = std::this_thread::get_id();
   const std::function<int()> wait_number_ = [this] { return wait_number(); };
-  const Context::Grant grant_ = [this](std::size_t bytes, Dtype dtype, const Shape&) {
-    return wait_grant(bytes, dtype);
+  const Context::Grant grant_ = [this](std::size_t bytes, Dtype dtype, const Shape& shape) {
+    return wait_grant(bytes, dtype, shape);
   };
   std::uint64_t granted_ = 0;
   const RequestToken* at_ = nullptr;                         // the request that the body is at; null: none
@@ -209,13 +209,15 @@ int Worker::wait_number() {
 
 // Woken by the host when it has looked for memory; ended with the host or the fork server. The host learns of the end of
 // this process at any line of this, and takes the memory back with the message.
-std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype) {
+std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, const Shape& shape) {
   if (at_ == nullptr) throw Error("shared arrays are made for messages, not in start()");
   if (std::this_thread::get_id() != thread_)
     throw Error("only the worker's own thread can ask for a shared array");
   ReplyToken token = token_of(ReplyKind::grow, *at_);
   token.wanted_bytes = std::max<std::size_t>(bytes, 1);
   token.wanted_dtype = static_cast<std::uint32_t>(dtype);
+  token.text_bytes = static_cast<std::uint32_t>(shape.rank() * sizeof(std::size_t));
+  std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), shape.begin(), token.text_bytes);
   replies_.push(token);
   replies_.publish();
   ring_host();

@@ -61,7 +61,7 @@ void for_each_mapping(What what) {
   if (maps == nullptr) std::abort();
   char line[512];
   while (std::fgets(line, sizeof line, maps) != nullptr) {
-    if (std::strstr(line, "memfd:tandem") == nullptr) continue;
+    if (std::strstr(line, "memfd:tandem ") == nullptr) continue;  // not the shared arrays, which it only reads
     char* rest = nullptr;
     const std::uintptr_t from = std::strtoull(line, &rest, 16);
     const std::uintptr_t to = std::strtoull(rest + 1, &rest, 16);

@@ -59,20 +59,21 @@ class CallState {
   /// The end of the call is told to this queue. Before it is submitted.
   void tell(std::shared_ptr<CallQueue> queue);
 
-  // For Calls.
+  // For Calls. The ends do nothing to a call that is over, and return false then.
   bool begin();  // false: it was cancelled
-  void finish(const CallResult& result, std::vector<std::shared_ptr<ArrayBlock>> granted);
-  /// Does nothing to a call that is over.
+  bool finish(const CallResult& result, std::vector<std::shared_ptr<ArrayBlock>> granted);
   bool fail(std::exception_ptr why);
+  /// The same for one that may still be with a worker: what it was lent stays lent for as long as it is there.
+  bool give_up(std::exception_ptr why);
 
   CallMessage message;
   std::vector<std::shared_ptr<ArrayBlock>> arrays;  // of the arguments
   std::shared_ptr<ArrayBlock> spilled;              // the arguments' bytes, when they are many
   std::string holder;                               // as ArrayInfo::holders tells it
-  // Called once, by the thread that ends the call, without locks: the first before anybody can see the end, since the arrays
-  // are the future's from then on.
+  // Called once, by the thread that ends the call, without locks, before anybody can see the end: the arrays are the future's
+  // from then on.
   std::function<void()> ending;
-  std::function<void()> ended;
+  std::function<void()> cancelled;  // called after a cancel()
 
  private:
   enum class Phase : std::uint8_t { waiting, begun, ending, over };
@@ -90,6 +91,7 @@ class CallState {
   CallResult result_;
   std::vector<std::shared_ptr<ArrayBlock>> granted_;
   std::exception_ptr why_;
+  bool given_up_ = false;
 };
 
 /// The calls of one Executor: those that wait, in order, and those that are with the workers.

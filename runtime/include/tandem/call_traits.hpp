@@ -6,7 +6,6 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <tandem/archive.hpp>
@@ -197,8 +196,8 @@ struct Spread {
 template <class F, class Input>
 struct MapTraits {
   using One = CallTraits<F, std::decay_t<Input>>;
-  // Nothing, for a function that returns nothing, is a value too.
-  using Result = std::conditional_t<std::is_void_v<typename One::Result>, std::monostate, typename One::Result>;
+  // For a function that returns nothing: that it has returned.
+  using Result = std::conditional_t<std::is_void_v<typename One::Result>, bool, typename One::Result>;
   using Inputs = std::vector<std::decay_t<Input>>;
 
   /// As CallTraits::write().
@@ -220,7 +219,7 @@ struct MapTraits {
         constexpr auto kAll = std::make_index_sequence<1>{};
         if constexpr (std::is_void_v<typename One::Result>) {
           detail::apply<F, typename One::List, One::Parameters::kContext>(function, values, context, kAll);
-          made.emplace_back();
+          made.push_back(true);
         } else {
           made.push_back(detail::apply<F, typename One::List, One::Parameters::kContext>(function, values,
                                                                                          context, kAll));

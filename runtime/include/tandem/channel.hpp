@@ -91,12 +91,12 @@ struct ReplyToken {
   std::uint32_t generation = 0;
   std::uint64_t sequence = 0;
   std::uint64_t busy_nanoseconds = 0;  // a hint for dispatch, believed within bounds
-  std::uint32_t text_bytes = 0;        // of the failure's text, in the text of the same place
-  std::uint32_t stop = 0;              // 1: the body called Runtime::stop()
-  std::uint32_t again = 0;             // 1, failed: for want of memory, which a fresh process may have
-  std::uint32_t skip = 0;              // 1, done: the message makes no item
-  std::uint64_t wanted_bytes = 0;      // grow: at least 1
-  std::uint32_t wanted_dtype = 0;      // grow: a hint, for whoever looks at what is alive
+  std::uint32_t text_bytes = 0;    // of the failure's text, in the text of the same place; grow: of the extents
+  std::uint32_t stop = 0;          // 1: the body called Runtime::stop()
+  std::uint32_t again = 0;         // 1, failed: for want of memory, which a fresh process may have
+  std::uint32_t skip = 0;          // 1, done: the message makes no item
+  std::uint64_t wanted_bytes = 0;  // grow: at least 1
+  std::uint32_t wanted_dtype = 0;  // grow: a hint, as are the extents, for whoever looks at what is alive
   std::uint32_t spare = 0;
 };
 static_assert(sizeof(ReplyToken) == kCacheLine);

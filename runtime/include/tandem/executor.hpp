@@ -15,7 +15,6 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <tandem/archive.hpp>
@@ -144,7 +143,8 @@ class Results {
       if (!which) return std::nullopt;
       auto node = pending_.extract(*which);
       fill();  // before the wait for the consumer
-      for (R& result : node.mapped().get()) ready_.push_back(std::move(result));
+      std::vector<R> made = node.mapped().get();
+      for (std::size_t i = 0; i < made.size(); ++i) ready_.push_back(std::move(made[i]));  // also of bool
     }
   }
   std::optional<std::uint64_t> first_ready(CallState::Clock::time_point until) {
@@ -220,7 +220,8 @@ class Executor {
     return Future<typename Traits::Result>{std::move(state)};
   }
 
-  /// Calls `function` with each of the inputs. They are read as results are taken.
+  /// Calls `function` with each of the inputs, which are read as results are taken. Of a function that returns nothing each
+  /// result is `true`.
   template <class F, std::ranges::input_range Inputs>
   auto map(F function, Inputs inputs, MapOptions options = {}) {
     using Input = std::ranges::range_value_t<Inputs>;

@@ -140,7 +140,7 @@ class ProcessCrew final : public Crew {
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
-  void grant(Worker& worker, Lease& lease, const ReplyToken& reply, Acts& acts);
+  void grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   void ran_out_of_memory(Worker& worker, Lease& lease, const std::string& reason, Acts& acts);
   void start_failed(Worker& worker, const std::string& reason, Acts& acts);
   void condemn(Worker& worker, std::string reason);

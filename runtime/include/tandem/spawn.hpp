@@ -52,6 +52,8 @@ class SpawnOrder {
 
   bool spawns(std::uint32_t slot) const noexcept { return slots_[slot].spawned; }
   int file() const noexcept { return file_.get(); }
+  /// How many files go with a request: the order, the segment, and that of the shared arrays, if there are any.
+  std::size_t files() const noexcept { return files_; }
 
   /// What the child of a fork server passes on.
   struct Inheritance {
@@ -70,6 +72,7 @@ class SpawnOrder {
  private:
   Descriptor file_;
   std::vector<SpawnSlot> slots_;
+  const std::size_t files_;
   std::byte* const base_;
   const int bell_;
   std::vector<char> arguments_;    // strings, one after the other
