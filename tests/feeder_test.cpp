@@ -404,6 +404,7 @@ TEST_F(FeederEnds, ALoopHearsThatTheGraphIsCancelled) {
   });
   EXPECT_THAT(text, testing::AnyOf("steps: the graph was cancelled; no step can follow",
                                    "steps: the run was stopped; no step can follow"));
+  EXPECT_EQ(thrown_text<std::runtime_error>([&] { line.graph.wait_for_all(); }), "no zero");
 }
 
 TEST_F(FeederEnds, TheEndOfTheRunEndsTheWait) {
