@@ -760,9 +760,9 @@ TEST_P(ProcessExecutors, SurviveResultsThatAreLies) {
   const auto lies = [](SharedArray<int> given, std::uint64_t seed) {
     std::thread{[seed] {
       std::mt19937_64 liar{seed};
+      const ReplyArea area{64};
       for (int times = 0; times < 50'000; ++times) {
-        for (const auto& range : ReplyArea{64}.blocks())
-          range[liar() % range.size()] = static_cast<std::byte>(liar());
+        for (const auto& range : area.blocks()) range[liar() % range.size()] = static_cast<std::byte>(liar());
       }
     }}.detach();
     return given;
