@@ -1,6 +1,5 @@
 #include <tandem/call.hpp>
 
-#include <dlfcn.h>
 #include <link.h>
 #include <sys/mman.h>
 

@@ -243,11 +243,11 @@ Calls::~Calls() {
   all_over_.wait(lock, [this] { return unfinished_ == 0; });
 }
 
-void Calls::submit(const std::shared_ptr<CallState>& state, Thunk thunk, ArchiveWriter& arguments,
+void Calls::submit(const std::shared_ptr<CallState>& state, const CodeAddress& thunk, ArchiveWriter& arguments,
                    bool may_write) {
   core_->start();
   CallMessage& message = state->message;
-  message.thunk = CodeAddress::of(reinterpret_cast<const void*>(thunk));
+  message.thunk = thunk;
   message.bytes = arguments.bytes().size();
   message.once = may_write ? 1 : 0;
   message.call = reinterpret_cast<std::uintptr_t>(state.get());
@@ -263,11 +263,14 @@ void Calls::submit(const std::shared_ptr<CallState>& state, Thunk thunk, Archive
     const std::lock_guard lock{mutex_};
     if (closed_) throw Error(name_ + ": the run was stopped; no call can follow");
     if (refusing_) throw Error(name_ + ": shutdown() was called; no call can follow");
-    state->holder = fmt::format("node '{}', call {}", name_, made_++);
-    for (const auto& array : state->arrays) arrays_->note_holder(*array, state->holder);
-    state->ending = [this, state = state.get()] {
-      for (const auto& array : state->arrays) arrays_->forget_holder(*array, state->holder);
-    };
+    const std::uint64_t number = made_++;
+    if (!state->arrays.empty()) {
+      state->holder = fmt::format("node '{}', call {}", name_, number);
+      for (const auto& array : state->arrays) arrays_->note_holder(*array, state->holder);
+      state->ending = [this, state = state.get()] {
+        for (const auto& array : state->arrays) arrays_->forget_holder(*array, state->holder);
+      };
+    }
     state->cancelled = [this] { one_is_over(); };
     ++unfinished_;
     waiting_.push_back(state);

@@ -109,7 +109,8 @@ class Calls final : private Member, private Outlet {
 
   /// may_write: the call must not be begun twice.
   /// Errors    throws Error, MemoryError, and what Core::start() throws.
-  void submit(const std::shared_ptr<CallState>& state, Thunk thunk, ArchiveWriter& arguments, bool may_write);
+  void submit(const std::shared_ptr<CallState>& state, const CodeAddress& thunk, ArchiveWriter& arguments,
+              bool may_write);
   void shutdown(bool cancel_waiting);
   /// Four calls for each worker.
   std::size_t usual_window() const noexcept { return window_; }

@@ -127,6 +127,13 @@ decltype(auto) apply(F& function, Tuple& values, Context& context, std::index_se
   }
 }
 
+// Found once for each kind of call: it means to look through all that is loaded.
+template <class Traits>
+const CodeAddress& address_of() {
+  static const CodeAddress address = CodeAddress::of(reinterpret_cast<const void*>(Traits::thunk()));
+  return address;
+}
+
 }  // namespace detail
 
 /// What a call of F with these arguments carries.

@@ -190,6 +190,8 @@ class Results {
 /// Order      calls are begun in the order of submit(). Any number may wait; `in_flight` of them are with the workers.
 /// Errors     arrive in the future. A call whose worker ends is begun again, up to `attempts` times; but not when it may have
 ///            written to an array, which is when a parameter is neither const SharedArray<T>& nor SharedArray<const T>.
+/// Waiting    a function that waits for another call of its own Executor may wait for ever: with all workers at such calls
+///            nobody is left to make it.
 /// Lifetime   the destructor stops the runtime, as that of a node does.
 /// Threads    all functions by any thread.
 class Executor {
@@ -216,7 +218,7 @@ class Executor {
     auto state = std::make_shared<CallState>();
     ArchiveWriter writer;
     const bool may_write = Traits::write(writer, function, std::forward<Args>(arguments)...);
-    calls_.submit(state, Traits::thunk(), writer, may_write);
+    calls_.submit(state, detail::address_of<Traits>(), writer, may_write);
     return Future<typename Traits::Result>{std::move(state)};
   }
 
@@ -282,7 +284,7 @@ class Executor {
     if (queue) state->tell(queue);
     ArchiveWriter writer;
     const bool may_write = Traits::write(writer, function, inputs);
-    calls_.submit(state, Traits::thunk(), writer, may_write);
+    calls_.submit(state, detail::address_of<Traits>(), writer, may_write);
     return Future<std::vector<typename Traits::Result>>{std::move(state)};
   }
 
