@@ -47,6 +47,7 @@ picture() {
 echo "pull and chain, on threads and in processes"
 same_output pull.expected pull
 same_output chain.expected chain
+same_output recipes.expected recipes
 for placement in thread process; do
   for workers in 1 4; do
     reader=("--tandem.node.reader.placement=$placement" "--tandem.node.reader.workers=$workers")

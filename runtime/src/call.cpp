@@ -1,9 +1,7 @@
 #include <tandem/call.hpp>
 
 #include <link.h>
-#include <sys/mman.h>
 
-#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string_view>
@@ -15,6 +13,7 @@
 #include <fmt/format.h>
 
 #include <tandem/error.hpp>
+#include <tandem/worker_arrays.hpp>
 
 namespace tandem {
 namespace {
@@ -49,72 +48,6 @@ int look(dl_phdr_info* info, std::size_t, void* argument) {
   module.found = true;
   return 1;
 }
-
-// The arrays of one call, in a worker process. What an earlier call has made writable, and this one is lent again, stays so: to
-// change the protection of pages that were touched costs much more than to leave it.
-class WorkerArrays final : public ArrayFinder {
- public:
-  using Writable = std::map<std::uint64_t, std::uint64_t>;  // room by offset
-
-  WorkerArrays(std::byte* base, std::size_t bytes, Writable& writable)
-      : base_{base}, bytes_{bytes}, writable_{writable} {}
-  ~WorkerArrays() {
-    for (const auto& block : blocks_) {
-      block->end();
-      if (block->was_writable()) writable_[block->offset()] = block->room();
-    }
-  }
-  WorkerArrays(const WorkerArrays&) = delete;
-  WorkerArrays& operator=(const WorkerArrays&) = delete;
-
-  std::shared_ptr<ArrayBlock> find(const ArrayToken& token) override {
-    for (const auto& block : blocks_) {
-      if (block->offset() != token.offset) continue;
-      if (token.read_only == 0) keep_writable(*block);
-      return block;
-    }
-    if (token.offset > bytes_ || token.room > bytes_ - token.offset)
-      throw Error("a shared array lies outside of its store");
-    const auto block =
-        std::make_shared<ArrayBlock>(base_ + token.offset, token.offset, token.bytes, token.room, true);
-    if (token.read_only == 0) keep_writable(*block);
-    blocks_.push_back(block);
-    return block;
-  }
-
-  /// All that the call is lent is known: nothing else stays writable.
-  void known() {
-    for (auto one = writable_.begin(); one != writable_.end();) {
-      const bool lent = std::any_of(blocks_.begin(), blocks_.end(), [one](const auto& block) {
-        return block->offset() == one->first && block->was_writable();
-      });
-      if (lent) {
-        ++one;
-        continue;
-      }
-      mprotect(base_ + one->first, one->second, PROT_READ);
-      // Part of it may be lent now as another array.
-      for (const auto& block : blocks_) {
-        const bool overlaps =
-            block->offset() < one->first + one->second && one->first < block->offset() + block->room();
-        if (overlaps && block->was_writable())
-          mprotect(base_ + block->offset(), block->room(), PROT_READ | PROT_WRITE);
-      }
-      one = writable_.erase(one);
-    }
-  }
-
- private:
-  void keep_writable(ArrayBlock& block) {
-    const auto known = writable_.find(block.offset());
-    if (known != writable_.end() && known->second == block.room()) block.set_writable();
-  }
-
-  std::byte* const base_;
-  const std::size_t bytes_;
-  Writable& writable_;
-  std::vector<std::shared_ptr<ArrayBlock>> blocks_;
-};
 
 class CallBody final : public Body {
  public:

@@ -74,6 +74,8 @@ std::uint32_t Core::add_node(NewNode node) {
   info->config = config_.node(node.name);
   info->random_key = stream_key(config_.seed, node.name);
   info->message_bytes = node.message_bytes;
+  info->packing = node.packing;
+  info->hold_timeout = config_.hold_timeout;
   info->layout = node.layout;
   info->make_body = node.make_body;
   if (info->config.placement == Placement::process)
@@ -296,6 +298,9 @@ std::uint32_t Core::choose_in_flight() const {
 
 void Core::plan() {
   in_flight_ = choose_in_flight();
+  const bool packs =
+      std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->packs_messages(); });
+  if (packs) static_cast<void>(arrays());  // for those that are too large for a block
   lay_out();
   segment_ = std::make_unique<Segment>(segment_bytes_);
 }

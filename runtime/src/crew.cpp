@@ -12,15 +12,24 @@ namespace tandem {
 
 Crew::Crew(const NodeInfo& node, Pool& pool, Outlet& outlet)
     : node_{node}, pool_{pool}, outlet_{outlet}, inputs_(pool.size()) {
+  if (node.packs_messages()) packed_.resize(pool.size());
   pool_.on_returned = [this] { Run::touch(*this); };
 }
 
 void Crew::submit(Handle input) noexcept {
+  Job job{std::move(input), nullptr};
+  job.packed = pack(*job.input);
   {
     const std::lock_guard lock{inbox_mutex_};
-    inbox_.push_back(std::move(input));
+    inbox_.push_back(std::move(job));
   }
   Run::touch(*this);
+}
+
+std::unique_ptr<PackedMessage> Crew::pack(const Lease& input) const noexcept {
+  if (packed_.empty() || input.failure || input.skipped) return nullptr;
+  return std::make_unique<PackedMessage>(node_.packing, input.payload, node_.arrays, node_.name,
+                                         input.sequence);
 }
 
 void Crew::flush() noexcept {
@@ -60,11 +69,11 @@ void Crew::take_inbox(Acts& acts) {
     const std::lock_guard lock{inbox_mutex_};
     taken_.swap(inbox_);
   }
-  for (Handle& input : taken_) {
+  for (Job& job : taken_) {
     if (stopped_) {
-      acts.drop.push_back(std::move(input));
+      acts.drop.push_back(std::move(job.input));
     } else {
-      pending_.push_back({std::move(input), 1});
+      pending_.push_back(std::move(job));
     }
   }
   taken_.clear();
@@ -72,7 +81,7 @@ void Crew::take_inbox(Acts& acts) {
 
 void Crew::stop() noexcept {
   std::deque<Job> unbegun;
-  std::vector<Handle> unseen;
+  std::vector<Job> unseen;
   std::vector<Handle> kept;
   {
     const Hold hold{*this};
@@ -106,6 +115,7 @@ void Crew::carry_out(Acts& acts) noexcept {
   }
   const Run run;
   for (Handle& item : acts.emit) outlet_.emit(std::move(item));
+  acts.unpack.clear();
   acts.drop.clear();
   for (const std::string& line : acts.log) log_warning(line);
 }
@@ -128,15 +138,23 @@ Lease* Crew::lend(Job& job, Lease* lease) {
     input.root->add(Part::graph);
     inputs_[lease->index] = std::move(job.input);
   }
+  if (!packed_.empty()) packed_[lease->index] = std::move(job.packed);
   lease->open();
   return lease;
 }
 
 Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
   waits_for_block_ = false;
+  waits_for_room_ = false;
   while (!pending_.empty()) {
     Job job = std::move(pending_.front());
-    std::unique_ptr<Failure> failure = failure_of(*job.input);
+    waits_for_room_ =
+        job.packed && !given_up_ && !job.packed->has_room(node_.hold_timeout) && job.packed->problem().empty();
+    if (waits_for_room_) {
+      pending_.front() = std::move(job);
+      return nullptr;
+    }
+    std::unique_ptr<Failure> failure = failure_of(job);
     const bool passes = failure != nullptr || job.input->skipped;
     Lease* const lease = lend(job, passes ? pool_.take_any() : pool_.take(area));
     if (lease == nullptr) {
@@ -162,8 +180,12 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
 }
 
 // An input's own failure passes through; without workers, everything fails.
-std::unique_ptr<Failure> Crew::failure_of(const Lease& input) const {
+std::unique_ptr<Failure> Crew::failure_of(const Job& job) const {
+  const Lease& input = *job.input;
   if (input.failure) return std::make_unique<Failure>(*input.failure);
+  if (job.packed && !job.packed->problem().empty() && !given_up_)
+    return std::make_unique<Failure>(Failure{
+        node_.name, input.sequence, -1, job.attempt, job.packed->problem(), {}});
   if (!given_up_) return nullptr;
   auto failure = std::make_unique<Failure>(*given_up_);
   failure->sequence = input.sequence;
@@ -193,6 +215,7 @@ void Crew::do_without_block(Lease& lease, Acts& acts) {
 
 void Crew::complete(Lease& lease, Acts& acts) {
   if (inputs_[lease.index]) acts.drop.push_back(std::move(inputs_[lease.index]));
+  if (packed_of(lease) != nullptr) acts.unpack.push_back(std::move(packed_[lease.index]));
   if (!lease.failure && !lease.skipped) {
     if (node_.output_is_arrays()) {
       // Once: what a worker writes there later is not believed.
@@ -220,13 +243,14 @@ void Crew::put_back(Lease& lease, int attempt, bool alone) {
 
 void Crew::reclaim(Lease& lease, int attempt, bool alone) {
   lease.grants.clear();
-  Handle& input = inputs_[lease.index];
-  if (input) {
+  Job job{std::move(inputs_[lease.index]), nullptr, attempt, alone};
+  if (job.input) {
     lease.root->drop(Part::graph);  // not the last one: the input holds the root too
-    pending_.push_front({std::move(input), attempt, alone});
   } else {
-    pending_.push_front({Handle{lease.root, Part::graph}, attempt, alone});
+    job.input = Handle{lease.root, Part::graph};
   }
+  if (!packed_.empty()) job.packed = std::move(packed_[lease.index]);
+  pending_.push_front(std::move(job));
 }
 
 void Crew::give_up(std::string reason, int worker, Acts& acts) {

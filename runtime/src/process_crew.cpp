@@ -21,6 +21,8 @@ constexpr std::uint64_t kAheadNanoseconds = 100'000;
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
 // One that is at a message for so many times the usual time is held up, also while no other is idle.
 constexpr int kUsualTimes = 8;
+// How often a message that waits for room in the store of shared arrays looks for it.
+constexpr std::chrono::milliseconds kLookForRoom{1};
 // A worker that ends idle is replaced at once, but not for ever.
 constexpr int kMostBarren = 100;
 // How long an overdue worker lives on for its stack to be read.
@@ -159,6 +161,7 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
 
 void ProcessCrew::dispatch(Acts& acts) {
   if (ending_) return;
+  const bool waited = waits_for_room();
   while (!pending_.empty()) {
     Worker* const worker = choose(pending_.front().alone);
     if (worker == nullptr) break;
@@ -166,7 +169,21 @@ void ProcessCrew::dispatch(Acts& acts) {
     if (lease == nullptr) break;
     ask(*worker, *lease);
   }
+  if (waits_for_room() && !waited) nudge_();  // so that the pump comes to look_for_room()
   publish(acts);
+}
+
+// Nobody tells of room in the store that has come back.
+ProcessCrew::Clock::time_point ProcessCrew::look_for_room(Clock::time_point now) {
+  Acts acts;
+  bool waits = false;
+  {
+    const Hold hold{*this};
+    if (waits_for_room()) dispatch(acts);
+    waits = waits_for_room() && !ending_;
+  }
+  carry_out(acts);
+  return waits ? now + kLookForRoom : Clock::time_point::max();
 }
 
 // A sleeping worker is not rung for each message: while the pump is awake, it rings for all that have
@@ -200,6 +217,10 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
   if (const Handle& input = input_of(lease)) {
     token.input_node = input->node;
     token.input_block = input->block;
+  } else if (const PackedMessage* const packed = packed_of(lease)) {
+    token.input_node = kPackedInput;
+    const PackedPlace place = packed->put(pool_.block(lease));
+    std::memcpy(token.message, &place, sizeof place);
   } else if (node_.layout.message_bytes == 0) {
     token.input_node = kInlineInput;
     std::memcpy(token.message, lease.root->payload, node_.message_bytes);

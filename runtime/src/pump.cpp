@@ -121,7 +121,7 @@ void Pump::run(std::promise<void> started) {
     const Clock::time_point now = Clock::now();
     Clock::time_point until = settle_late(now);
     for (ProcessCrew* const crew : crews_)
-      until = std::min({until, crew->enforce_deadlines(now), crew->relieve(now)});
+      until = std::min({until, crew->enforce_deadlines(now), crew->relieve(now), crew->look_for_room(now)});
     if (!interrupted && Interrupt::pending()) {
       interrupted = true;
       for (ProcessCrew* const crew : crews_) crew->freeze();

@@ -19,6 +19,7 @@
 #include <iostream>
 #include <memory>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -27,9 +28,11 @@
 
 #include <fmt/format.h>
 
+#include <tandem/archive.hpp>
 #include <tandem/doorbell.hpp>
 #include <tandem/linger.hpp>
 #include <tandem/recall.hpp>
+#include <tandem/worker_arrays.hpp>
 
 namespace tandem {
 namespace {
@@ -134,6 +137,8 @@ class Worker {
   void work(const RequestToken& request);
   bool is_exhausted() const;
   const void* find_input(const RequestToken& request, Arrays& arrays);
+  const void* unpack(const RequestToken& request);
+  void drop_message();
   void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
   ReplyToken token_of(ReplyKind kind, const RequestToken& request) const;
   void take_grants_back();
@@ -166,6 +171,9 @@ class Worker {
   std::uint64_t granted_ = 0;
   const RequestToken* at_ = nullptr;                         // the request that the body is at; null: none
   std::vector<std::shared_ptr<ArrayBlock>> granted_blocks_;  // for it
+  WorkerArrays::Writable writable_;
+  std::optional<WorkerArrays> message_arrays_;
+  std::shared_ptr<const void> message_;  // unpacked
   int number_ = -1;
   Context context_;
   std::unique_ptr<Body> body_;
@@ -313,8 +321,8 @@ void Worker::work(const RequestToken& request) {
   at_ = &request;
   std::byte* const output = block(node_, request.block) + node_.layout.output_offset();
   Arrays input_arrays;
-  const void* const input = find_input(request, input_arrays);
   try {
+    const void* const input = find_input(request, input_arrays);
     if (node_.output_is_arrays()) {
       Arrays output_arrays{*node_.layout.arrays, output};
       output_arrays.make_whole();
@@ -330,6 +338,7 @@ void Worker::work(const RequestToken& request) {
           exhausted && has_worked_);
   }
   at_ = nullptr;
+  drop_message();
   take_grants_back();
   has_worked_ = true;
 }
@@ -357,6 +366,7 @@ bool Worker::is_exhausted() const {
 const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (request.input_node == kInlineInput) return request.message;
   if (request.input_node == kBlockInput) return block(node_, request.block);
+  if (request.input_node == kPackedInput) return unpack(request);
   const NodeInfo& maker = *(*plan_.nodes)[request.input_node];
   std::byte* const made = block(maker, request.input_block) + maker.layout.output_offset();
   if (!maker.output_is_arrays()) return made;
@@ -365,6 +375,25 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   arrays =
       Arrays{*maker.layout.arrays, made, maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr};
   return &arrays;
+}
+
+// The host wrote it, into memory that only it writes or into the block, before it published the request.
+const void* Worker::unpack(const RequestToken& request) {
+  PackedPlace packed;
+  std::memcpy(&packed, request.message, sizeof packed);
+  const std::byte* const bytes =
+      packed.place == PackedPlace::kInBlock ? block(node_, request.block) : plan_.arrays + packed.place;
+  message_arrays_.emplace(plan_.arrays, plan_.arrays_bytes, writable_);
+  ArchiveReader reader{{bytes, packed.bytes}, *message_arrays_};
+  message_ = node_.packing.unpack(reader);
+  message_arrays_->known();
+  return message_.get();
+}
+
+// Shared arrays that a body has kept of it are refused from now on.
+void Worker::drop_message() {
+  message_.reset();
+  message_arrays_.reset();
 }
 
 ReplyToken Worker::token_of(ReplyKind kind, const RequestToken& request) const {

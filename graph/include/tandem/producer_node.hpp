@@ -15,6 +15,7 @@
 
 #include <tandem/context.hpp>
 #include <tandem/core.hpp>
+#include <tandem/packing.hpp>
 #include <tandem/parallelism.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/runtime.hpp>
@@ -37,6 +38,8 @@ concept ProducerBody =
 /// Turns each message into a T or into Arrays, with workers that are tasks of this process or processes of
 /// their own, as `placement` of [node.NAME] says; the body cannot tell which.
 ///
+/// Input     a message that is its bytes, or Arrays, or what another producer makes; with <tandem/message.hpp> included, also
+///           a message of any type that can be serialised, which a worker process is given a copy of.
 /// Workers   each has its own copy of the body, made before start(), so a body may keep state.
 /// Output    of indeterminate contents when the body gets it: whoever declares an array fills it.
 /// Errors    a body that throws makes its message's item carry the error; an item that carries an error
@@ -54,8 +57,10 @@ class producer_node
       private Member,
       private Outlet {
   using Result = std::conditional_t<std::is_void_v<Out>, Done, Out>;
-  static_assert(Transportable<In>,
-                "a producer's input must be Arrays or trivially copyable: it may cross a process boundary");
+  static_assert(
+      Transportable<In> || Packable<In>,
+      "a producer's input must be Arrays or trivially copyable, because it may cross a process boundary; or "
+      "include <tandem/message.hpp>, and give it a function serialize(archive) if it is a struct");
   static_assert(Transportable<Result>,
                 "a producer's output must be Arrays or trivially copyable: it lives in shared memory");
   using base_type = flow::composite_node<std::tuple<Item<In>>, std::tuple<Item<Result>>>;
@@ -145,10 +150,14 @@ class producer_node
       : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
                                   typename base_type::output_ports_type{output_});
+    const NodeConfig config = core_->config().node(name);
     Core::NewNode node;
     node.name = std::move(name);
     node.type = type_name(typeid(In)) + " -> " + type_name(typeid(Result));
-    if constexpr (!std::is_same_v<In, Arrays>) {
+    if constexpr (!Transportable<In>) {
+      node.packing = {PackingOf<In>::pack, PackingOf<In>::unpack};
+      if (config.placement == Placement::process) layout.message_bytes = PackedMessage::kSmall;
+    } else if constexpr (!std::is_same_v<In, Arrays>) {
       node.message_bytes = sizeof(In);
       static_assert(alignof(In) <= BlockLayout::kAlign, "inputs are aligned to 64 bytes at most");
       if (sizeof(In) > kInlineBytes || alignof(In) > kInlineBytes) layout.message_bytes = sizeof(In);
@@ -156,7 +165,6 @@ class producer_node
     node.layout = std::move(layout);
     node.make_body = std::move(make_body);
     node.outlet = this;
-    const NodeConfig config = core_->config().node(node.name);
     if (config.placement == Placement::thread) {
       extra_ = std::make_unique<ExtraThreads>(config.workers);
       arena_ = std::make_unique<oneapi::tbb::task_arena>(config.workers, 0U);

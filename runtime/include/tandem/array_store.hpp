@@ -110,6 +110,11 @@ class ArrayStore final : public std::enable_shared_from_this<ArrayStore> {
   void note_holder(ArrayBlock& block, const std::string& holder);
   void forget_holder(ArrayBlock& block, const std::string& holder);
 
+  /// How many messages lie in the store, beside the arrays: what they take comes back when workers are done with them.
+  [[nodiscard]] int messages() const noexcept { return messages_.load(std::memory_order_relaxed); }
+  void message_came() noexcept { messages_.fetch_add(1, std::memory_order_relaxed); }
+  void message_gone() noexcept { messages_.fetch_sub(1, std::memory_order_relaxed); }
+
   /// All arrays that are alive, by id.
   [[nodiscard]] std::vector<ArrayInfo> arrays() const;
   /// Bytes in all, and those in use now, in whole pages.
@@ -127,6 +132,7 @@ class ArrayStore final : public std::enable_shared_from_this<ArrayStore> {
   [[noreturn]] void refuse(std::size_t bytes) const;
 
   Segment segment_;
+  std::atomic<int> messages_{0};                            // relaxed: whoever waits for room looks again
   mutable std::mutex mutex_;                                // guards all below
   std::map<std::size_t, std::size_t> free_;                 // bytes by offset; no two touch
   std::map<std::size_t, std::weak_ptr<ArrayBlock>> alive_;  // by offset

@@ -56,6 +56,8 @@ static_assert(sizeof(ReplyHead) <= kCacheLine);
 enum class RequestKind : std::uint32_t { work = 1, stop = 2 };
 inline constexpr std::uint32_t kInlineInput = 0xFFFFFFFFU;  // the message is in the token
 inline constexpr std::uint32_t kBlockInput = 0xFFFFFFFEU;   // the message is in the item's own block
+inline constexpr std::uint32_t kPackedInput =
+    0xFFFFFFFDU;                                 // the token says where it lies packed: a PackedPlace
 inline constexpr std::size_t kInlineBytes = 32;  // also the alignment that an inline message may need
 
 /// Host to worker.

@@ -58,6 +58,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     std::string name;
     std::string type;  // "Tile -> Arrays"
     std::size_t message_bytes = 0;
+    Packing packing;
     BlockLayout layout;
     std::function<std::unique_ptr<Body>()> make_body;
     Outlet* outlet = nullptr;

@@ -11,6 +11,7 @@
 
 #include <tandem/lease.hpp>
 #include <tandem/node.hpp>
+#include <tandem/packing.hpp>
 #include <tandem/pool.hpp>
 #include <tandem/run.hpp>
 
@@ -66,6 +67,7 @@ class Crew : public Flushable {
  protected:
   struct Job {
     Handle input;
+    std::unique_ptr<PackedMessage> packed;  // the input for a worker process; null when it is not packed
     int attempt = 1;
     bool alone = false;  // its worker may have no other message meanwhile
   };
@@ -73,7 +75,8 @@ class Crew : public Flushable {
   struct Acts {
     std::vector<Handle> emit;
     std::vector<Handle> drop;
-    std::vector<std::uint32_t> wake;  // workers that must be told, by index within the crew
+    std::vector<std::unique_ptr<PackedMessage>> unpack;  // done with
+    std::vector<std::uint32_t> wake;                     // workers that must be told, by index within the crew
     std::vector<std::string> log;
     bool stop = false;  // a body asked for the end of the run
   };
@@ -102,6 +105,13 @@ class Crew : public Flushable {
   void give_up(std::string reason, int worker, Acts& acts);
   void fail_pending(Acts& acts);
   const Handle& input_of(const Lease& lease) const { return inputs_[lease.index]; }
+  /// Null: the input is not packed.
+  const PackedMessage* packed_of(const Lease& lease) const {
+    return packed_.empty() ? nullptr : packed_[lease.index].get();
+  }
+  /// The first pending message waits for room in the store of shared arrays, of which nobody is told: so it is to be tried again
+  /// now and then.
+  bool waits_for_room() const noexcept { return waits_for_room_; }
   std::byte* output_of(const Lease& lease) const noexcept {
     return pool_.block(lease) + node_.layout.output_offset();
   }
@@ -133,14 +143,17 @@ class Crew : public Flushable {
 
  private:
   Lease* lend(Job& job, Lease* lease);
-  std::unique_ptr<Failure> failure_of(const Lease& input) const;
+  std::unique_ptr<PackedMessage> pack(const Lease& input) const noexcept;
+  std::unique_ptr<Failure> failure_of(const Job& job) const;
   void do_without_block(Lease& lease, Acts& acts);
   void flush_if_asked() noexcept;
   void reclaim(Lease& lease, int attempt, bool alone);
 
   std::vector<Handle> inputs_;  // by lease: the item it is made from, unless that is the message itself
+  std::vector<std::unique_ptr<PackedMessage>> packed_;  // by lease; empty when messages are not packed here
   std::optional<Failure> given_up_;
   bool waits_for_block_ = false;
+  bool waits_for_room_ = false;
   bool refusal_told_ = false;
 
   std::atomic<bool> frozen_{false};
@@ -151,8 +164,8 @@ class Crew : public Flushable {
   std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
 
   std::mutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only
-  std::vector<Handle> inbox_;
-  std::vector<Handle> taken_;  // guarded by mutex_; keeps its memory
+  std::vector<Job> inbox_;
+  std::vector<Job> taken_;  // guarded by mutex_; keeps its memory
 };
 
 }  // namespace tandem

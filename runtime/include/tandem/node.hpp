@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -10,6 +11,7 @@
 #include <tandem/array_store.hpp>
 #include <tandem/config.hpp>
 #include <tandem/context.hpp>
+#include <tandem/packing.hpp>
 #include <tandem/pool.hpp>
 
 namespace tandem {
@@ -30,13 +32,16 @@ struct NodeInfo {
   std::uint32_t index = 0;
   std::string type;  // for people: what goes in and comes out
   NodeConfig config;
-  std::uint64_t random_key = 0;   // stream_key(seed, name)
-  std::size_t message_bytes = 0;  // of an input that a source makes; 0 when the input is Arrays
+  std::uint64_t random_key = 0;             // stream_key(seed, name)
+  std::size_t message_bytes = 0;            // of an input that a source makes; 0 when it is Arrays or is packed
+  Packing packing;                          // of such an input, when it is not its bytes
+  std::chrono::nanoseconds hold_timeout{};  // how long one waits for what only the user can give back
   BlockLayout layout;
   BlockAreas blocks;
   std::function<std::unique_ptr<Body>()> make_body;
   std::shared_ptr<ArrayStore> arrays;  // of the runtime; null when it has no shared arrays
 
+  bool packs_messages() const noexcept { return packing && config.placement == Placement::process; }
   bool output_is_arrays() const noexcept { return layout.arrays != nullptr; }
 };
 

@@ -63,6 +63,8 @@ class ProcessCrew final : public Crew {
   /// Takes messages back that a worker was given ahead and that wait behind a long one, and gives them to others; returns
   /// when to look again.
   Clock::time_point relieve(Clock::time_point now);
+  /// Gives a message that waits for room in the store of shared arrays out when there is some. Returns when to look again.
+  Clock::time_point look_for_room(Clock::time_point now);
   /// Asks every worker to end after the message that it is at.
   void ask_to_end();
   void kill_all() noexcept;
