@@ -45,6 +45,22 @@ function(tandem_own target)
   endif()
 endfunction()
 
+# tandem_precompile(TARGET HEADER... | REUSE_FROM TARGET): where tests are built, everything is, and most of a compiler's time is other people's
+# headers. Elsewhere a header that is missing in a file is still found out.
+function(tandem_precompile target)
+  if(NOT TANDEM_TESTS)
+    return()
+  endif()
+  if(ARGV1 STREQUAL REUSE_FROM)
+    target_precompile_headers(${target} REUSE_FROM ${ARGV2})
+  else()
+    target_precompile_headers(${target} PRIVATE ${ARGN})
+  endif()
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
+    target_compile_options(${target} PRIVATE -fpch-preprocess)  # for ccache
+  endif()
+endfunction()
+
 # tandem_library(TARGET NAME): the library of this folder, tandem::NAME, from include/ and src/.
 # A folder with headers alone gives an interface library. SCOPE is what its dependencies link with.
 function(tandem_library target name)
@@ -71,4 +87,11 @@ function(tandem_program name)
   add_executable(${name} ${ARGN})
   target_link_libraries(${name} PRIVATE tandem::tandem fmt::fmt xxHash::xxhash CLI11::CLI11 stb::stb)
   tandem_own(${name})
+  get_property(first DIRECTORY PROPERTY tandem_first_program)  # all of a folder share what it precompiles
+  if(first)
+    tandem_precompile(${name} REUSE_FROM ${first})
+  else()
+    set_property(DIRECTORY PROPERTY tandem_first_program ${name})
+    tandem_precompile(${name} <Eigen/Core> <unsupported/Eigen/CXX11/Tensor> <oneapi/tbb/flow_graph.h>)
+  endif()
 endfunction()
