@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 kBuildPackages=(g++ cmake ninja-build libtbb-dev libboost-dev libeigen3-dev libfmt-dev libspdlog-dev
   libtomlplusplus-dev librandom123-dev libcereal-dev libxxhash-dev libdw-dev)
 kExamplePackages=(libstb-dev libcli11-dev libkissfft-dev xplanet-images)
-kTestPackages=(libgtest-dev libgmock-dev spin)
+kTestPackages=(libgtest-dev libgmock-dev spin valgrind)
 kBenchPackages=(libbenchmark-dev libcli11-dev)
 kSourcePackages=(dpkg-dev ca-certificates xz-utils)  # what apt-get source needs
 
