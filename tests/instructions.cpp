@@ -1,6 +1,5 @@
 // One message's way through the host, in one thread and without a clock, so that its instructions can be counted: see instructions.sh.
 //   tandem_instructions PATH   process: commander's credit, crew of worker processes, item, and back; the workers are played here
-//                              thread: the same with workers on threads, whose tasks are run here
 //                              graph: feeder, sequencer, stream
 #include <unistd.h>
 
@@ -8,7 +7,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <string_view>
@@ -155,32 +153,6 @@ void process() {
   crew.stop();
 }
 
-void thread() {
-  Bench bench{Placement::thread};
-  const std::atomic<std::uint32_t> stopping{0};
-  std::deque<std::function<void()>> tasks;
-  ThreadCrew crew{bench.node, *bench.pool, bench.keeper,
-                  [&](std::function<void()> task) { tasks.push_back(std::move(task)); }, stopping};
-  const auto run_tasks = [&] {
-    while (!tasks.empty()) {
-      const auto task = std::move(tasks.front());
-      tasks.pop_front();
-      task();
-    }
-  };
-  crew.start();
-  run_tasks();
-  for (std::uint64_t batch = 0; batch < kBatches; ++batch) {
-    counted([&] {
-      bench.submit_batch(crew);
-      run_tasks();
-      bench.drop_batch();
-    });
-  }
-  crew.stop();
-  crew.wait_idle();
-}
-
 void graph() {
   Runtime runtime{Config::parse("[tandem]\nin_flight = 64")};
   oneapi::tbb::flow::graph graph;
@@ -211,12 +183,10 @@ int main(int argc, char** argv) {
   const std::string_view path = argc == 2 ? argv[1] : "";
   if (path == "process") {
     tandem::process();
-  } else if (path == "thread") {
-    tandem::thread();
   } else if (path == "graph") {
     tandem::graph();
   } else {
-    std::fprintf(stderr, "usage: tandem_instructions process | thread | graph\n");
+    std::fprintf(stderr, "usage: tandem_instructions process | graph\n");
     return 2;
   }
   return 0;
