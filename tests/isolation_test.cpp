@@ -70,6 +70,26 @@ TEST_F(Isolation, AWorkerOfOneRuntimeCannotWriteIntoAnothers) {
   }
 }
 
+TEST_F(Isolation, AWorkerCannotStopAnotherRuntimeNorItsOwnWithARuntimeThatItMakes) {
+  Runtime other{config_of({})};
+  Line<Number> line{placed({"process", 2}, {"work"}), CountTo{100}, [&other](const Number& in) {
+                      const Runtime mine{config_of({})};  // and ends it
+                      other.stop();
+                      return in;
+                    }};
+  EXPECT_EQ(line.take_all().size(), 100U);
+}
+
+TEST_F(Isolation, AWorkerIsToldThatItCannotReadAParameterOfAnotherRuntime) {
+  Runtime other{config_of({})};
+  const Parameter<int> foreign{other, 1};
+  other.start();
+  Line<Number> line{placed({"process", 2}, {"work"}), CountTo{3},
+                    [&foreign](const Number&) { return Number{static_cast<std::uint64_t>(foreign.get())}; }};
+  EXPECT_NE(thrown_text<ProducerError>([&] { line.stream.next(); }).find("Parameter of another Runtime"),
+            std::string::npos);
+}
+
 TEST_F(Isolation, TheMemoryOfARuntimeIsFreeAtItsEndThoughALaterOneGoesOn) {
   auto one = std::make_unique<Line<Number>>(placed({"process", 1}, {"work"}), CountForEver{}, same);
   one->stream.next();

@@ -257,6 +257,66 @@ TEST_P(ProcessMessage, WaitsForRoomWhenItIsLarge) {
   EXPECT_TRUE(line.runtime.arrays().empty());
 }
 
+TEST_P(ProcessMessage, ThatWaitsForRoomLetsThoseGoFirstThatHaveTheirs) {
+  // The second waits for room that the first and the third have; the fourth may not take it first.
+  const auto make = [](std::uint64_t number) {
+    constexpr std::size_t kSizes[] = {6'000'000, 8'000'000, 3'000'000, 3'000'000};
+    return std::string(kSizes[number % 4], 'x');
+  };
+  Line<Number, std::string> line{placed(GetParam(), {"work"}, kTenMebibytes), Make<std::string>{24, make},
+                                 [](const std::string& in, Context& context) {
+                                   if (context.sequence() == 0) usleep(20'000);
+                                   return Number{in.size()};
+                                 }};
+  const auto all = line.take_all();
+  ASSERT_EQ(all.size(), 24U);
+  for (const auto& outcome : all) {
+    ASSERT_TRUE(outcome.value) << outcome.failure->reason;
+    EXPECT_EQ(outcome.value->value, make(outcome.sequence).size());
+  }
+}
+
+TEST_P(ProcessMessage, WithAnArrayOfAnotherRuntimeIsAnErrorItem) {
+  Runtime other{config_of({})};
+  const auto foreign = other.array<float>(Shape{10}, 1.0F);
+  Runtime runtime{placed(GetParam(), {"work"})};
+  flow::graph graph;
+  commander_node<Part> parts{graph, runtime, "parts", [foreign, next = 0]() mutable -> std::optional<Part> {
+                               if (next++ == 1) return std::nullopt;
+                               return Part{"not ours", foreign};
+                             }};
+  producer_node<Part, Number> work{graph, runtime, "work", [](const Part&) { return Number{1}; }};
+  stream_node<Number> stream{graph, runtime};
+  flow::make_edge(parts, work);
+  flow::make_edge(work, stream);
+  EXPECT_THAT(thrown_text<ProducerError>([&] { stream.next(); }), HasSubstr("of another Runtime"));
+}
+
+struct Named {
+  SharedArray<int> numbers;
+  void serialize(auto& archive) { archive(numbers); }
+};
+
+TEST_P(ProcessMessage, DoesNotLetItsArraysBeWritten) {
+  Runtime runtime{placed(GetParam(), {"work"})};
+  flow::graph graph;
+  const auto numbers = runtime.array<int>(Shape{10}, 7);
+  commander_node<Named> names{graph, runtime, "names", [numbers, next = 0]() mutable -> std::optional<Named> {
+                                if (next++ == 1) return std::nullopt;
+                                return Named{numbers};
+                              }};
+  producer_node<Named, Number> work{graph, runtime, "work", [](const Named& in) {
+                                      auto copy = in.numbers;
+                                      copy[0] = 1;
+                                      return Number{1};
+                                    }};
+  stream_node<Number> stream{graph, runtime};
+  flow::make_edge(names, work);
+  flow::make_edge(work, stream);
+  EXPECT_THAT(thrown_text<ProducerError>([&] { stream.next(); }), HasSubstr("lent for reading"));
+  EXPECT_EQ(numbers[0], 7);
+}
+
 TEST_P(ProcessMessage, ThatIsLargerThanTheStoreIsAnError) {
   const auto make = [](std::uint64_t number) { return std::string(number == 3 ? 20'000'000 : 1000, 'x'); };
   Line<Number, std::string> line{placed(GetParam(), {"work"}, kTenMebibytes), Make<std::string>{10, make},

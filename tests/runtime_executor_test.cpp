@@ -620,6 +620,32 @@ TEST_P(Executors, RunTheInitialiserInEachWorkerFirst) {
   }
 }
 
+TEST_P(Executors, RefuseAnArrayOfAnotherRuntime) {
+  Runtime other{config_of({})};
+  auto foreign = other.array<int>(Shape{10}, 7);
+  Runtime runtime{config()};
+  Executor calls{runtime, "calls"};
+  const auto write = [](SharedArray<int> given) { given[0] = 1; };
+  EXPECT_NE(thrown_text<Error>([&] { calls.submit(write, foreign); }).find("of another Runtime"),
+            std::string::npos);
+  EXPECT_EQ(foreign[0], 7);
+  EXPECT_EQ(calls.submit(add, 1, 2).get(), 3);
+}
+
+TEST_P(Executors, ThrowWhatCannotBeSubmittedBehindTheResultsBeforeIt) {
+  Runtime runtime{config()};
+  Executor calls{runtime, "calls"};
+  const auto numbers = std::views::iota(0, 50) | std::views::transform([](int number) {
+                         if (number == 20) throw std::runtime_error("no further input");
+                         return number;
+                       });
+  auto results = calls.map([](int number) { return number * 2; }, numbers);
+  for (int number = 0; number < 20; ++number) ASSERT_EQ(results.get(), 2 * number);
+  EXPECT_EQ(thrown_text<std::runtime_error>([&] { results.next(); }), "no further input");
+  EXPECT_FALSE(results.next());
+  EXPECT_TRUE(results.ended());
+}
+
 // ---- workers that end -----------------------------------------------------------------------------------------
 
 class ProcessExecutors : public Executors {};
@@ -652,6 +678,22 @@ TEST_P(ProcessExecutors, DoNotBeginACallAgainThatMayHaveWritten) {
   EXPECT_EQ(numbers[999], 2.0);
   numbers = {};
   EXPECT_TRUE(runtime.arrays().empty());
+  EXPECT_EQ(calls.submit(add, 1, 2).get(), 3);
+}
+
+TEST_P(ProcessExecutors, DoNotBeginACallAgainThatMayHaveWrittenWhoeverEndedItsWorker) {
+  Runtime runtime{config()};
+  Executor calls{runtime, "calls"};
+  auto numbers = runtime.array<double>(Shape{1000}, 1.0);
+  const auto adds_and_loses_the_server = [](SharedArray<double> given) {
+    for (double& number : given) number += 1;
+    kill(getppid(), SIGKILL);  // the fork server: no attempt of this call's
+    pause();
+  };
+  auto future = calls.submit(adds_and_loses_the_server, numbers);
+  const std::string text = thrown_text<ProducerError>([&] { future.get(); });
+  EXPECT_NE(text.find("not begun again"), std::string::npos) << text;
+  EXPECT_EQ(numbers[999], 2.0);
   EXPECT_EQ(calls.submit(add, 1, 2).get(), 3);
 }
 

@@ -1,6 +1,9 @@
 #include <tandem/archive.hpp>
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -45,8 +48,13 @@ std::shared_ptr<ArrayBlock> ArchiveReader::read_array(Dtype dtype, std::size_t i
   std::shared_ptr<ArrayBlock> block = finder_.find(token);
   std::size_t bytes = item_bytes;
   bool fits = true;
-  for (std::size_t i = 0; i < token.rank; ++i)
-    fits = !__builtin_mul_overflow(bytes, extents[i], &bytes) && fits;
+  bool any = true;
+  for (std::size_t i = 0; i < token.rank; ++i) {
+    any = any && extents[i] != 0;
+    fits = !__builtin_mul_overflow(bytes, std::max<std::size_t>(extents[i], 1), &bytes) && fits;
+  }
+  fits = fits && bytes <= std::size_t{std::numeric_limits<std::ptrdiff_t>::max()};
+  if (!any) bytes = 0;
   if (!fits || token.first_byte > block->bytes() || bytes > block->bytes() - token.first_byte ||
       token.first_byte % alignment != 0) {
     throw Error("a shared array was handed over with extents that its memory does not have");

@@ -22,6 +22,12 @@ void ArrayBlock::refuse() const {
 }
 
 void ArrayBlock::make_writable() {
+  if (for_reading_) {
+    throw Error(
+        "a shared array that a worker was lent for reading is to be written; take it as SharedArray<T>, "
+        "neither "
+        "const nor of const T, or make another with array<T>(context, shape)");
+  }
   if (room_ > 0 && mprotect(data_, room_, PROT_READ | PROT_WRITE) != 0) {
     throw Error(fmt::format("cannot make a shared array of {} writable: {}", describe_bytes(bytes_),
                             std::strerror(errno)));
@@ -35,13 +41,21 @@ ArrayStore::ArrayStore(std::size_t bytes)
 }
 
 std::shared_ptr<ArrayBlock> ArrayStore::allocate(std::size_t bytes, Dtype dtype, const Shape& shape) {
+  std::shared_ptr<ArrayBlock> block = try_allocate(bytes, dtype, shape);
+  if (!block) refuse(bytes);
+  return block;
+}
+
+std::shared_ptr<ArrayBlock> ArrayStore::try_allocate(std::size_t bytes, Dtype dtype, const Shape& shape) {
   // No worker has this object, only a copy of it as it was at the fork.
   if (is_worker_process())
     throw Error("a worker cannot make a shared array in the runtime; make it with array<T>(context, shape)");
   // One without elements has an address of its own, too, and so an identity.
   const std::size_t room =
       bytes > segment_.size() ? bytes : round_up(std::max<std::size_t>(bytes, 1), Segment::page_bytes());
-  const std::size_t offset = take_pages(bytes, room);
+  const std::optional<std::size_t> place = take_pages(bytes, room);
+  if (!place) return nullptr;
+  const std::size_t offset = *place;
   const auto forget = [store = shared_from_this()](ArrayBlock* block) {
     // In a worker this is a copy of the host's record, and the array is the host's to end.
     if (!is_worker_process()) store->take_back(*block);
@@ -56,10 +70,10 @@ std::shared_ptr<ArrayBlock> ArrayStore::allocate(std::size_t bytes, Dtype dtype,
   return block;
 }
 
-std::size_t ArrayStore::take_pages(std::size_t bytes, std::size_t room) {
+std::optional<std::size_t> ArrayStore::take_pages(std::size_t bytes, std::size_t room) {
   const std::lock_guard lock{mutex_};
   const std::size_t offset = take_place(room);
-  if (offset == segment_.size()) refuse(bytes);
+  if (offset == segment_.size()) return std::nullopt;
   if (offset + room > backed_) {
     if (const int error = segment_.back(backed_, offset + room - backed_); error != 0) {
       put_place(offset, room);
@@ -85,6 +99,7 @@ std::size_t ArrayStore::take_place(std::size_t room) {
 }
 
 void ArrayStore::refuse(std::size_t bytes) const {
+  const std::lock_guard lock{mutex_};
   std::size_t largest = 0;
   for (const auto& [offset, free] : free_) largest = std::max(largest, free);
   throw MemoryError(
@@ -124,6 +139,15 @@ void ArrayStore::forget_holder(ArrayBlock& block, const std::string& holder) {
   const std::lock_guard lock{mutex_};
   const auto found = std::find(block.holders_.begin(), block.holders_.end(), holder);
   if (found != block.holders_.end()) block.holders_.erase(found);
+}
+
+bool ArrayStore::any_held() const {
+  std::vector<std::shared_ptr<ArrayBlock>> kept;  // dropped after the lock, as in arrays()
+  const std::lock_guard lock{mutex_};
+  return std::any_of(alive_.begin(), alive_.end(), [&kept](const auto& one) {
+    kept.push_back(one.second.lock());
+    return kept.back() && !kept.back()->holders_.empty();
+  });
 }
 
 std::vector<ArrayInfo> ArrayStore::arrays() const {

@@ -62,7 +62,7 @@ class CallBody final : public Body {
   void run(const void* input, void* output, Context& context) override {
     const auto& message = *static_cast<const CallMessage*>(input);
     auto& result = *static_cast<CallResult*>(output);
-    if (message.once != 0 && context.attempt() > 1) {
+    if (message.once != 0 && context.begun()) {
       throw Error(
           "its worker ended in this call, which may have written to its arrays, so it is not begun again; pass "
           "an array as "

@@ -104,6 +104,7 @@ void CallState::end() {
 
 bool CallState::finish(const CallResult& result, std::vector<std::shared_ptr<ArrayBlock>> granted) {
   if (!claim()) return false;
+  spilled = nullptr;
   result_ = result;
   granted_ = std::move(granted);
   end();
@@ -112,6 +113,7 @@ bool CallState::finish(const CallResult& result, std::vector<std::shared_ptr<Arr
 
 bool CallState::fail(std::exception_ptr why) {
   if (!claim()) return false;
+  spilled = nullptr;
   why_ = std::move(why);
   end();
   return true;
@@ -252,6 +254,10 @@ void Calls::submit(const std::shared_ptr<CallState>& state, const CodeAddress& t
   message.once = may_write ? 1 : 0;
   message.call = reinterpret_cast<std::uintptr_t>(state.get());
   state->arrays = std::move(arguments.arrays());
+  for (const auto& array : state->arrays) {
+    if (!arrays_->owns(*array))
+      throw Error(name_ + ": an argument is a shared array of another Runtime; make it with this one");
+  }
   if (message.bytes <= CallMessage::kInline) {
     std::memcpy(message.arguments, arguments.bytes().data(), message.bytes);
   } else {
@@ -264,9 +270,10 @@ void Calls::submit(const std::shared_ptr<CallState>& state, const CodeAddress& t
     if (closed_) throw Error(name_ + ": the run was stopped; no call can follow");
     if (refusing_) throw Error(name_ + ": shutdown() was called; no call can follow");
     const std::uint64_t number = made_++;
-    if (!state->arrays.empty()) {
+    if (!state->arrays.empty() || state->spilled) {
       state->holder = fmt::format("node '{}', call {}", name_, number);
       for (const auto& array : state->arrays) arrays_->note_holder(*array, state->holder);
+      if (state->spilled) arrays_->note_holder(*state->spilled, state->holder);  // until it goes
       state->ending = [this, state = state.get()] {
         for (const auto& array : state->arrays) arrays_->forget_holder(*array, state->holder);
       };

@@ -119,7 +119,10 @@ std::shared_ptr<ArrayStore> Core::arrays() {
     throw Error("a worker cannot make a shared array in the runtime; make it with array<T>(context, shape)");
   const std::lock_guard lock{arrays_mutex_};
   if (arrays_) return arrays_;
-  if (!is_gathering() && !process_crews_.empty()) {
+  const bool any_process = std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) {
+    return node->config.placement == Placement::process;
+  });
+  if (arrays_are_chosen_ && any_process) {
     throw Error(
         "the runtime has started its worker processes already; make the first shared array before, or an "
         "Executor");
@@ -130,6 +133,7 @@ std::shared_ptr<ArrayStore> Core::arrays() {
 
 void Core::add_parameter(std::shared_ptr<ParameterCell> cell) {
   must_be_gathering();
+  cell->set_owner(this);
   parameters_.push_back(std::move(cell));
 }
 
@@ -301,6 +305,11 @@ void Core::plan() {
   const bool packs =
       std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->packs_messages(); });
   if (packs) static_cast<void>(arrays());  // for those that are too large for a block
+  {
+    const std::lock_guard lock{arrays_mutex_};
+    arrays_are_chosen_ = true;
+    chosen_arrays_ = arrays_;
+  }
   lay_out();
   segment_ = std::make_unique<Segment>(segment_bytes_);
 }
@@ -325,7 +334,7 @@ void Core::lay_out() {
     node->blocks.offset = offset;
     node->blocks.stride = node->layout.stride();
     node->blocks.count = blocks(*node) + extra_blocks(*node);
-    node->arrays = arrays_;
+    node->arrays = chosen_arrays_;
     offset += node->blocks.bytes();
   }
   segment_bytes_ = offset;
@@ -368,7 +377,7 @@ void Core::build() {
   page_ = new (segment_->base()) HostPage;
   place_parameters(segment_->base(), [](ParameterCell& cell, std::byte* place) { cell.share(place); });
   std::vector<Segment*> shared{segment_.get()};
-  if (arrays_) shared.push_back(&arrays_->segment());
+  if (chosen_arrays_) shared.push_back(&chosen_arrays_->segment());
   if (slots_ > 0) pump_ = std::make_unique<Pump>(std::move(shared), *page_, config_.grace);
   std::uint32_t slot = 0;
   for (const auto& node : nodes_) build_crew(*node, wanted_[node->index], slot);
@@ -427,8 +436,8 @@ void Core::begin() {
   if (pump_) {
     std::vector<WorkerPlan> plans = worker_plans(segment_->base(), pump_->bell().rung_at());
     for (WorkerPlan& plan : plans) {
-      plan.arrays = arrays_ ? arrays_->segment().base() : nullptr;
-      plan.arrays_bytes = arrays_ ? arrays_->segment().size() : 0;
+      plan.arrays = chosen_arrays_ ? chosen_arrays_->segment().base() : nullptr;
+      plan.arrays_bytes = chosen_arrays_ ? chosen_arrays_->segment().size() : 0;
     }
     order_ = spawn_order(plans);
     // What stands in the buffers would otherwise be printed by the workers too. Not all streams: somebody may
@@ -445,7 +454,7 @@ std::vector<WorkerPlan> Core::worker_plans(std::byte* base, int bell) const {
   for (const auto& node : nodes_) {
     if (node->config.placement != Placement::process) continue;
     for (int slot = 0; slot < node->config.workers + node->config.spares; ++slot) {
-      plans.push_back({&nodes_, node.get(), channels_[plans.size()], base, segment_bytes_, nullptr, 0,
+      plans.push_back({this, &nodes_, node.get(), channels_[plans.size()], base, segment_bytes_, nullptr, 0,
                        reinterpret_cast<HostPage*>(base), bell});
     }
   }
@@ -453,7 +462,8 @@ std::vector<WorkerPlan> Core::worker_plans(std::byte* base, int bell) const {
 }
 
 std::unique_ptr<SpawnOrder> Core::spawn_order(const std::vector<WorkerPlan>& plans) const {
-  SpawnFacts facts{number_, in_flight_, segment_bytes_, arrays_ ? arrays_->segment().size() : 0, {}, {}};
+  SpawnFacts facts{number_, in_flight_, segment_bytes_, chosen_arrays_ ? chosen_arrays_->segment().size() : 0,
+                   {},      {}};
   bool any = false;
   for (const WorkerPlan& plan : plans) {
     facts.slots.emplace_back();
@@ -505,7 +515,10 @@ void Core::ask_to_stop() noexcept {
 }
 
 void Core::stop() noexcept {
-  if (is_worker_process()) return ask_host_to_stop();  // everything here is a copy of the host's
+  if (is_worker_process()) {  // everything here is a copy of the host's
+    if (serves(this)) ask_host_to_stop();
+    return;
+  }
   if (inside() == this) return ask_to_stop();
   // The host has started it, or this worker would not be: main is to get there, whoever stops it before.
   if (is_of_this_worker()) return;
@@ -593,7 +606,10 @@ Audit Core::audit() {
     for (const auto& crew : crews_) crew->audit(audit);
     for (const auto& feed : feeds_) feed->audit(audit);
     for (const SourceEntry& entry : sources_) entry.source->audit(entry.name, audit);
-    if (arrays_) arrays_->audit(audit);
+    {
+      const std::lock_guard lock{arrays_mutex_};
+      if (arrays_) arrays_->audit(audit);
+    }
     if (audit.balanced()) break;
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }

@@ -1,5 +1,6 @@
 #include <tandem/crew.hpp>
 
+#include <algorithm>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -114,8 +115,8 @@ void Crew::carry_out(Acts& acts) noexcept {
     acts.log.clear();
   }
   const Run run;
+  acts.unpack.clear();  // first: who has the item may want the room
   for (Handle& item : acts.emit) outlet_.emit(std::move(item));
-  acts.unpack.clear();
   acts.drop.clear();
   for (const std::string& line : acts.log) log_warning(line);
 }
@@ -129,6 +130,7 @@ Lease* Crew::lend(Job& job, Lease* lease) {
   lease->node = node_.index;
   lease->worker = -1;
   lease->attempt = job.attempt;
+  lease->begun = job.begun;
   lease->alone = job.alone;
   lease->skipped = input.skipped;
   lease->payload = nullptr;
@@ -147,22 +149,18 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
   waits_for_block_ = false;
   waits_for_room_ = false;
   while (!pending_.empty()) {
-    Job job = std::move(pending_.front());
-    waits_for_room_ =
-        job.packed && !given_up_ && !job.packed->has_room(node_.hold_timeout) && job.packed->problem().empty();
-    if (waits_for_room_) {
-      pending_.front() = std::move(job);
-      return nullptr;
-    }
+    const auto next = first_with_room();
+    if (next == pending_.end()) return nullptr;
+    Job job = std::move(*next);
     std::unique_ptr<Failure> failure = failure_of(job);
     const bool passes = failure != nullptr || job.input->skipped;
     Lease* const lease = lend(job, passes ? pool_.take_any() : pool_.take(area));
     if (lease == nullptr) {
-      pending_.front() = std::move(job);
+      *next = std::move(job);
       waits_for_block_ = true;
       return nullptr;
     }
-    pending_.pop_front();
+    pending_.erase(next);
     if (failure) {
       lease->worker = failure->worker;
       lease->attempt = failure->attempt;
@@ -177,6 +175,18 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
     }
   }
   return nullptr;
+}
+
+// The first, unless it is packed and waits for room. Those behind it that have theirs go before it then: what it waits for may
+// be theirs.
+std::deque<Crew::Job>::iterator Crew::first_with_room() {
+  const Job& first = pending_.front();
+  waits_for_room_ = first.packed && !given_up_ && !first.packed->try_room(node_.hold_timeout) &&
+                    first.packed->problem().empty();
+  if (!waits_for_room_) return pending_.begin();
+  return std::find_if(pending_.begin(), pending_.end(), [](const Job& job) {
+    return !job.packed || job.packed->has_room() || !job.packed->problem().empty();
+  });
 }
 
 // An input's own failure passes through; without workers, everything fails.
@@ -243,7 +253,7 @@ void Crew::put_back(Lease& lease, int attempt, bool alone) {
 
 void Crew::reclaim(Lease& lease, int attempt, bool alone) {
   lease.grants.clear();
-  Job job{std::move(inputs_[lease.index]), nullptr, attempt, alone};
+  Job job{std::move(inputs_[lease.index]), nullptr, attempt, lease.begun, alone};
   if (job.input) {
     lease.root->drop(Part::graph);  // not the last one: the input holds the root too
   } else {

@@ -20,8 +20,9 @@ PackedMessage::PackedMessage(const Packing& packing, const void* message, std::s
 }
 
 PackedMessage::~PackedMessage() {
+  end_waiting();
+  if (!noted_) return;
   for (const auto& array : arrays_) store_->forget_holder(*array, holder_);
-  if (room_) store_->message_gone();
 }
 
 void PackedMessage::pack(const Packing& packing, const void* message, const std::string& node,
@@ -29,44 +30,59 @@ void PackedMessage::pack(const Packing& packing, const void* message, const std:
   ArchiveWriter writer;
   writer.set_reading(true);  // a body is given its message as a constant
   packing.pack(message, writer);
+  for (const auto& array : writer.arrays()) {
+    if (!store_->owns(*array)) throw Error("it names a shared array of another Runtime; make it with this one");
+  }
   size_ = writer.bytes().size();
   bytes_.assign(writer.bytes().begin(), writer.bytes().end());
-  if (size_ <= kSmall && writer.arrays().empty()) return;
+  arrays_.assign(writer.arrays().begin(), writer.arrays().end());
+  if (size_ <= kSmall && arrays_.empty()) return;
   holder_ = fmt::format("node '{}', message {}", node, sequence);
-  for (const auto& array : writer.arrays()) {
-    store_->note_holder(*array, holder_);
-    arrays_.push_back(array);
-  }
   if (size_ > store_->size()) {
     problem_ = fmt::format(
         "its message has {} when it is packed for a worker process, and all shared arrays have {}; raise "
         "arrays, "
         "or make it smaller",
         describe_bytes(size_), describe_bytes(store_->size()));
-    return;
+  } else if (size_ <= kSmall) {
+    note_holders();
+  } else if (!store_->anybody_waits()) {
+    take_room();
   }
-  if (size_ > kSmall) take_room();
 }
 
 // False when the store is full.
+// Errors    throws MemoryError when the system refuses the memory.
 bool PackedMessage::take_room() {
-  try {
-    room_ = store_->allocate(size_, Dtype::uint8, Shape{size_});
-  } catch (const MemoryError& error) { return false; }
-  store_->message_came();
-  store_->note_holder(*room_, holder_);
+  room_ = store_->try_allocate(size_, Dtype::uint8, Shape{size_});
+  if (!room_) return false;
   std::memcpy(room_->writable(), bytes_.data(), size_);
   bytes_ = {};
+  arrays_.push_back(room_);
+  note_holders();
   return true;
 }
 
-bool PackedMessage::has_room(std::chrono::nanoseconds patience) noexcept {
-  if (!problem_.empty()) return false;
-  if (size_ <= kSmall || room_) return true;
+// Only of what will be given out without waiting: any_held() means that something comes back by itself.
+void PackedMessage::note_holders() {
+  for (const auto& array : arrays_) store_->note_holder(*array, holder_);
+  noted_ = true;
+}
+
+void PackedMessage::end_waiting() noexcept {
+  if (std::exchange(waits_, false)) store_->end_waiting();
+}
+
+bool PackedMessage::try_room(std::chrono::nanoseconds patience) noexcept {
+  if (!problem_.empty() || has_room()) return has_room();
   try {
-    if (take_room()) return true;
+    if (take_room()) {
+      end_waiting();
+      return true;
+    }
+    if (!std::exchange(waits_, true)) store_->begin_waiting();
     const Clock::time_point now = Clock::now();
-    if (store_->messages() > 0) {
+    if (store_->any_held()) {
       alone_since_.reset();
     } else if (!alone_since_) {
       alone_since_ = now;

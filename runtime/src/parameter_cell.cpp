@@ -5,6 +5,7 @@
 #include <new>
 #include <vector>
 
+#include <tandem/error.hpp>
 #include <tandem/role.hpp>
 
 namespace tandem {
@@ -68,7 +69,14 @@ void ParameterCell::write(std::byte* at, std::span<const std::byte> value) noexc
 }
 
 void ParameterCell::get(std::span<std::byte> value) const {
-  std::byte* const shared = is_worker_process() ? shared_.load(std::memory_order_acquire) : nullptr;
+  const bool in_worker = is_worker_process();
+  if (in_worker && !serves(owner_)) {
+    throw Error(
+        "a Parameter of another Runtime is read in a worker process, which does not hear of its new values; "
+        "make it "
+        "with the Runtime of the node");
+  }
+  std::byte* const shared = in_worker ? shared_.load(std::memory_order_acquire) : nullptr;
   read(shared != nullptr ? shared : seen_.load(std::memory_order_acquire), value);
 }
 

@@ -209,7 +209,7 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
   lease.worker = worker.number;
   worker.alone = lease.alone;
   RequestToken token;
-  token.kind = RequestKind::work;
+  token.kind = lease.begun ? RequestKind::work_again : RequestKind::work;
   token.block = lease.block;
   token.generation = lease.generation;
   token.attempt = lease.attempt;
@@ -279,8 +279,9 @@ std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worke
 void ProcessCrew::take_ahead_back(Worker& worker) {
   worker.held_up = true;
   worker.recalled = worker.requests.pushed();
+  // Not the first, whatever the worker says: it may be at that, and two that are slow to wake up would pass it to and fro.
   const std::uint64_t begun =
-      std::clamp(worker.recaller.recall(worker.recalled), worker.answered, worker.recalled);
+      std::clamp(worker.recaller.recall(worker.recalled), worker.answered + 1, worker.recalled);
   for (std::uint64_t place = worker.recalled; place-- > begun;) {
     Lease* const lease = std::exchange(worker.asked[place & (worker.channel.capacity - 1)], nullptr);
     if (lease != nullptr) put_back(*lease, lease->attempt, lease->alone);
@@ -371,6 +372,8 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
       case ReplyReader::Take::token:
         accept(worker, reply, place, acts);
         if (!worker.condemned.empty() || !worker.running()) return;
+        // Who asks for memory waits for the answer. If it does not, the lock is let go in between at least.
+        if (reply.kind == ReplyKind::grow) return;
     }
   }
 }
@@ -480,6 +483,7 @@ void ProcessCrew::ran_out_of_memory(Worker& worker, Lease& lease, const std::str
   acts.log.push_back(fmt::format("{}: {} on message {}, attempt {} of {}{}", name_of(worker), reason,
                                  lease.sequence, lease.attempt, node_.config.attempts,
                                  again ? "; trying again in a fresh process" : ""));
+  lease.begun = true;
   if (again) {
     put_back(lease, lease.attempt + 1, lease.alone);
   } else {
@@ -583,6 +587,7 @@ void ProcessCrew::take_back(Worker& worker, const std::string& how, bool counts,
   for (std::uint64_t place = worker.requests.pushed(); place-- > worker.answered;) {
     if (worker.asked[place & mask] == nullptr) continue;  // taken back, or the request to end
     Lease& lease = *worker.asked[place & mask];
+    lease.begun = lease.begun || place == worker.answered || worker.lied;
     if (place != worker.answered || any_to_blame) {
       put_back(lease, lease.attempt, any_to_blame || lease.alone);
       continue;

@@ -32,6 +32,8 @@ constexpr int kServersForgiven = 16;
 constexpr int kMostServers = 1000;
 // About what it costs to wake a consumer: nobody waits much longer for being told late.
 constexpr std::chrono::microseconds kLongestRun{50};
+// How long before a request that the fork server's socket did not take is sent again.
+constexpr std::chrono::milliseconds kSendAgain{10};
 
 int make_epoll() {
   const int descriptor = epoll_create1(EPOLL_CLOEXEC);
@@ -126,6 +128,10 @@ void Pump::run(std::promise<void> started) {
       interrupted = true;
       for (ProcessCrew* const crew : crews_) crew->freeze();
       page_.stopping.store(1, std::memory_order_relaxed);
+    }
+    if (!unsent_.empty()) {
+      send_requests();  // what the server's socket did not take; perhaps no report comes that would say when it does
+      until = std::min(until, now + kSendAgain);
     }
     if (interrupted || stop_.load(std::memory_order_acquire)) {
       if (finished(now)) break;

@@ -19,6 +19,8 @@ constexpr std::uint64_t kUsualTimes = 8;
 // How long stop() waits for tasks that find no thread. Longer than any thread needs to come that is to come.
 constexpr std::chrono::seconds kNoThreadIsComing{2};
 
+thread_local const void* performing = nullptr;  // the worker whose body runs in this thread
+
 std::uint64_t now_nanoseconds() {
   return static_cast<std::uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
@@ -35,7 +37,8 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
     if (!node.arrays) continue;
     worker.grant = std::make_unique<const Context::Grant>([this, &worker](std::size_t bytes, Dtype dtype,
                                                                           const Shape& shape) {
-      if (worker.lease == nullptr) throw Error("shared arrays are made for messages, not in start()");
+      if (performing != &worker)
+        throw Error("only the worker's own thread can ask for a shared array, and only for a message");
       worker.lease->grants.push_back(node_.arrays->allocate(bytes, dtype, shape));
       return worker.lease->grants.back();
     });
@@ -125,8 +128,7 @@ void ThreadCrew::wake(const Acts& acts) noexcept {
 
 // A long message must not hold up those that its worker took with it: neither those behind it nor those before it,
 // which are made and wait for the end of the turn.
-void ThreadCrew::relieve_others(const Worker& worker, Acts& acts) {
-  const bool has_nothing = pending_.empty();
+void ThreadCrew::relieve_others(const Worker& worker, bool has_nothing, Acts& acts) {
   const std::uint64_t now = has_nothing ? 0 : now_nanoseconds();
   for (Worker& other : workers_) {
     Turn& turn = other.turn;
@@ -179,8 +181,12 @@ void ThreadCrew::work(std::uint32_t index) {
       const Hold hold{*this};
       take_inbox(acts);
       if (worker.state == State::busy) {
-        relieve_others(worker, acts);
+        relieve_others(worker, pending_.empty(), acts);
         any = next_turn(worker, acts);
+        if (!any && !pending_.empty()) {  // what waits lacks a block; what others have not begun has one
+          relieve_others(worker, true, acts);
+          any = next_turn(worker, acts);
+        }
         if (any) dispatch(acts);  // what is left of what others lost
       }
       if (!any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
@@ -231,6 +237,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
   Worker& worker = workers_[index];
   lease.worker = static_cast<int>(index);
   worker.lease = &lease;
+  const void* const before = std::exchange(performing, &worker);
   worker.context.begin(lease.sequence, lease.attempt);
   if (watch_) watch_->begin(index, lease.sequence);
   std::byte* const output = output_of(lease);
@@ -248,6 +255,7 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
     lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
                                                       current_exception_text()});
   }
+  performing = before;
   worker.lease = nullptr;
   lease.skipped = worker.context.skipped() && !lease.failure;
   if (watch_) watch_->end(index);

@@ -245,6 +245,7 @@ std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, c
                     describe_bytes(bytes), describe_bytes(plan_.arrays_bytes)));
   }
   granted_blocks_.push_back(std::make_shared<ArrayBlock>(plan_.arrays + offset, offset, bytes, room, true));
+  granted_blocks_.back()->lend_for_writing();
   return granted_blocks_.back();
 }
 
@@ -318,6 +319,7 @@ void Worker::serve() {
 
 void Worker::work(const RequestToken& request) {
   context_.begin(request.sequence, request.attempt);
+  context_.set_begun(request.kind == RequestKind::work_again);
   at_ = &request;
   std::byte* const output = block(node_, request.block) + node_.layout.output_offset();
   Arrays input_arrays;
@@ -447,7 +449,7 @@ void Worker::end_with_the_server() const {
 }
 
 void take_a_workers_place(const WorkerPlan& plan) {
-  become_worker_process(!plan.arrives);
+  become_worker_process(!plan.arrives, plan.runtime);
   name_process(*plan.node, "+");
   be_the_likelier_victim();
   // The fork server's children may read this one's stack, where only ancestors may otherwise (Yama).

@@ -52,6 +52,7 @@ void WorkerArrays::known() {
 }
 
 void WorkerArrays::keep_writable(ArrayBlock& block) {
+  block.lend_for_writing();
   const auto known = writable_.find(block.offset());
   if (known != writable_.end() && known->second == block.room()) block.set_writable();
 }

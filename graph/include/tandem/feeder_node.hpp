@@ -192,6 +192,7 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
   void opened() override {
     hold_.take(source_);
     watch_ = std::thread{[this] { watch(); }};
+    if (core_->stopping().load(std::memory_order_relaxed) != 0) close();  // a body's start() was faster
   }
   void close() noexcept override {
     Feed* const feed = core_->feed(index_);

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,8 @@ class ArrayBlock {
       make_writable();
     return readable();
   }
+  /// In a worker: it is lent for writing, too.
+  void lend_for_writing() noexcept { for_reading_ = false; }
   bool was_writable() const noexcept { return writable_.load(std::memory_order_relaxed); }
   /// In a worker: already writable, since an earlier call.
   void set_writable() noexcept { writable_.store(true, std::memory_order_relaxed); }
@@ -74,6 +77,7 @@ class ArrayBlock {
   const std::size_t bytes_;
   const std::size_t room_;
   const bool lent_;
+  bool for_reading_ = lent_;
   // Relaxed, both: they carry no data. A thread that a body left behind may see the end one look later.
   std::atomic<bool> over_{false};
   std::atomic<bool> writable_{false};
@@ -105,15 +109,23 @@ class ArrayStore final : public std::enable_shared_from_this<ArrayStore> {
   /// Memory for an array, of indeterminate contents.
   /// Errors    throws MemoryError, with numbers, when there is no room, or the system refuses the pages.
   [[nodiscard]] std::shared_ptr<ArrayBlock> allocate(std::size_t bytes, Dtype dtype, const Shape& shape);
+  /// The same; null when there is no room.
+  [[nodiscard]] std::shared_ptr<ArrayBlock> try_allocate(std::size_t bytes, Dtype dtype, const Shape& shape);
 
   /// Notes who is lent an array, for arrays(); and that it is not any more.
   void note_holder(ArrayBlock& block, const std::string& holder);
   void forget_holder(ArrayBlock& block, const std::string& holder);
 
-  /// How many messages lie in the store, beside the arrays: what they take comes back when workers are done with them.
-  [[nodiscard]] int messages() const noexcept { return messages_.load(std::memory_order_relaxed); }
-  void message_came() noexcept { messages_.fetch_add(1, std::memory_order_relaxed); }
-  void message_gone() noexcept { messages_.fetch_sub(1, std::memory_order_relaxed); }
+  /// Whether something is held by a message or a call (note_holder()), and so comes back by itself.
+  [[nodiscard]] bool any_held() const;
+  /// Messages that wait for room. Others take none meanwhile before it is their turn, or a large one would wait for ever.
+  [[nodiscard]] bool anybody_waits() const noexcept { return waiting_.load(std::memory_order_relaxed) > 0; }
+  void begin_waiting() noexcept { waiting_.fetch_add(1, std::memory_order_relaxed); }
+  void end_waiting() noexcept { waiting_.fetch_sub(1, std::memory_order_relaxed); }
+  /// Whether the memory is of this store, and not of another runtime's.
+  [[nodiscard]] bool owns(const ArrayBlock& block) const noexcept {
+    return block.data_ >= segment_.base() && block.data_ < segment_.base() + segment_.size();
+  }
 
   /// All arrays that are alive, by id.
   [[nodiscard]] std::vector<ArrayInfo> arrays() const;
@@ -126,13 +138,13 @@ class ArrayStore final : public std::enable_shared_from_this<ArrayStore> {
 
  private:
   void take_back(ArrayBlock& block) noexcept;
-  std::size_t take_pages(std::size_t bytes, std::size_t room);
+  std::optional<std::size_t> take_pages(std::size_t bytes, std::size_t room);
   std::size_t take_place(std::size_t room);
   void put_place(std::size_t offset, std::size_t room);
   [[noreturn]] void refuse(std::size_t bytes) const;
 
   Segment segment_;
-  std::atomic<int> messages_{0};                            // relaxed: whoever waits for room looks again
+  std::atomic<int> waiting_{0};                             // relaxed: who sees it late takes room once more
   mutable std::mutex mutex_;                                // guards all below
   std::map<std::size_t, std::size_t> free_;                 // bytes by offset; no two touch
   std::map<std::size_t, std::weak_ptr<ArrayBlock>> alive_;  // by offset

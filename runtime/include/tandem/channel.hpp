@@ -53,7 +53,8 @@ struct ReplyHead {
 };
 static_assert(sizeof(ReplyHead) <= kCacheLine);
 
-enum class RequestKind : std::uint32_t { work = 1, stop = 2 };
+/// work_again: a worker ended that may have been at it.
+enum class RequestKind : std::uint32_t { work = 1, stop = 2, work_again = 3 };
 inline constexpr std::uint32_t kInlineInput = 0xFFFFFFFFU;  // the message is in the token
 inline constexpr std::uint32_t kBlockInput = 0xFFFFFFFEU;   // the message is in the item's own block
 inline constexpr std::uint32_t kPackedInput =

@@ -95,6 +95,9 @@ class Context {
   /// For the runtime: whom worker() asks while the number is not known. Lifetime: the context's.
   void ask_worker_from(const std::function<int()>& ask) noexcept { ask_worker_ = &ask; }
   void set_worker(int worker) noexcept { worker_ = worker; }
+  /// For the runtime: whether a worker ended that may have been at this message.
+  void set_begun(bool begun) noexcept { begun_ = begun; }
+  [[nodiscard]] bool begun() const noexcept { return begun_; }
   /// For the runtime: who gives shared memory to the body. Lifetime: the context's.
   using Grant = std::function<std::shared_ptr<ArrayBlock>(std::size_t bytes, Dtype dtype, const Shape& shape)>;
   void grant_from(const Grant& grant) noexcept { grant_ = &grant; }
@@ -137,6 +140,7 @@ class Context {
   std::byte* arrays_ = nullptr;
   std::size_t arrays_bytes_ = 0;
   int attempt_ = 1;
+  bool begun_ = false;
   bool skipped_ = false;
 };
 

@@ -191,8 +191,10 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::vector<ChannelLayout> channels_;  // by slot
   std::size_t segment_bytes_ = 0;
   std::unique_ptr<Segment> segment_;
-  std::mutex arrays_mutex_;  // guards who makes arrays_
+  std::mutex arrays_mutex_;         // guards who makes arrays_
+  bool arrays_are_chosen_ = false;  // workers are being made now, which have the store that there is, or none
   std::shared_ptr<ArrayStore> arrays_;
+  std::shared_ptr<ArrayStore> chosen_arrays_;  // constant from then on
   HostPage* page_ = nullptr;
   std::vector<std::unique_ptr<Pool>> pools_;
   std::unique_ptr<SpawnOrder> order_;  // null: no worker is spawned

@@ -69,6 +69,7 @@ class Crew : public Flushable {
     Handle input;
     std::unique_ptr<PackedMessage> packed;  // the input for a worker process; null when it is not packed
     int attempt = 1;
+    bool begun = false;  // a worker ended that may have been at it
     bool alone = false;  // its worker may have no other message meanwhile
   };
   /// What is to be done once the lock is released.
@@ -143,6 +144,7 @@ class Crew : public Flushable {
 
  private:
   Lease* lend(Job& job, Lease* lease);
+  std::deque<Job>::iterator first_with_room();
   std::unique_ptr<PackedMessage> pack(const Lease& input) const noexcept;
   std::unique_ptr<Failure> failure_of(const Job& job) const;
   void do_without_block(Lease& lease, Acts& acts);

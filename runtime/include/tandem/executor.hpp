@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -15,6 +16,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <tandem/archive.hpp>
@@ -75,7 +77,8 @@ struct MapOptions {
 };
 
 /// The results of map() and repeat(), made as they are taken: a window of calls is under way ahead of the consumer.
-/// An error is thrown at its call's place; the next call goes on with the next result.
+/// An error is thrown at its call's place; the next call goes on with the next result. A call that could not even be submitted is the
+/// last one.
 /// Lifetime  the Executor's.
 /// Threads   one at a time.
 template <class R>
@@ -87,7 +90,9 @@ class Results {
   Results(Submit submit, bool ordered, std::size_t window)
       : submit_{std::move(submit)}, queue_{std::make_shared<CallQueue>()}, ordered_{ordered}, window_{window} {}
   ~Results() {
-    for (auto& [number, future] : pending_) future.cancel();
+    for (auto& [number, coming] : pending_) {
+      if (auto* const future = std::get_if<Coming>(&coming)) future->cancel();
+    }
   }
   Results(Results&&) = default;
   Results& operator=(Results&&) = delete;
@@ -130,6 +135,8 @@ class Results {
   [[nodiscard]] std::default_sentinel_t end() const noexcept { return {}; }
 
  private:
+  using Coming = Future<std::vector<R>>;
+
   std::optional<R> next_until(CallState::Clock::time_point until) {
     for (;;) {
       if (!ready_.empty()) {
@@ -143,26 +150,38 @@ class Results {
       if (!which) return std::nullopt;
       auto node = pending_.extract(*which);
       fill();  // before the wait for the consumer
-      std::vector<R> made = node.mapped().get();
+      if (const auto* const why = std::get_if<std::exception_ptr>(&node.mapped())) std::rethrow_exception(*why);
+      std::vector<R> made = std::get<Coming>(node.mapped()).get();
       for (std::size_t i = 0; i < made.size(); ++i) ready_.push_back(std::move(made[i]));  // also of bool
     }
   }
   std::optional<std::uint64_t> first_ready(CallState::Clock::time_point until) {
-    if (until == CallState::Clock::time_point::max()) {
-      pending_.begin()->second.wait();
-    } else if (!pending_.begin()->second.wait_for(until - CallState::Clock::now())) {
-      return std::nullopt;
+    auto& [number, coming] = *pending_.begin();
+    if (auto* const future = std::get_if<Coming>(&coming)) {
+      if (until == CallState::Clock::time_point::max()) {
+        future->wait();
+      } else if (!future->wait_for(until - CallState::Clock::now())) {
+        return std::nullopt;
+      }
     }
-    return pending_.begin()->first;
+    return number;
   }
   void fill() {
     while (!done_ && pending_.size() < window_) {
       queue_->name_next(next_);
-      std::optional<Future<std::vector<R>>> future = submit_(ordered_ ? nullptr : queue_);
-      if (!future) {
+      try {
+        std::optional<Coming> future = submit_(ordered_ ? nullptr : queue_);
+        if (!future) {
+          done_ = true;
+        } else {
+          pending_.emplace(next_++, std::move(*future));
+        }
+      } catch (...) {
+        // At its place, behind the results of those before it. It is the last: what its input was is not known any more.
         done_ = true;
-      } else {
-        pending_.emplace(next_++, std::move(*future));
+        pending_.emplace(next_, std::current_exception());
+        if (!ordered_) queue_->push(next_);
+        ++next_;
       }
     }
   }
@@ -173,7 +192,8 @@ class Results {
   std::size_t window_;
   std::uint64_t next_ = 0;
   bool done_ = false;
-  std::map<std::uint64_t, Future<std::vector<R>>> pending_;
+  std::map<std::uint64_t, std::variant<Coming, std::exception_ptr>>
+      pending_;  // or why it could not be submitted
   std::deque<R> ready_;
 };
 

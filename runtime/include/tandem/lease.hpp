@@ -68,6 +68,7 @@ struct alignas(64) Lease {
   int worker = -1;                     // who made the item
   int attempt = 1;                     // how often its message had to be given out
   bool skipped = false;                // it holds no value, because its body said so
+  bool begun = false;                  // a worker ended that may have been at it
   bool alone = false;                  // its worker is given no other message meanwhile
   void* payload = nullptr;             // a T in the message store or in a block, or &arrays
   Arrays arrays;                       // used when the item is a set of arrays

@@ -62,10 +62,14 @@ class PackedMessage {
 
   /// Why it cannot be given to any worker; empty when it can.
   [[nodiscard]] const std::string& problem() const noexcept { return problem_; }
-  /// Whether it has the room that it needs; takes it if there is some by now. To be asked again when it is false, until
-  /// there is a problem(): it is larger than the store, or no other message holds any of the store, so that only
-  /// the user can give some back, and did not for `patience`.
-  [[nodiscard]] bool has_room(std::chrono::nanoseconds patience) noexcept;
+  /// Whether it has the room that it needs.
+  [[nodiscard]] bool has_room() const noexcept {
+    return problem_.empty() && (size_ <= kSmall || room_ != nullptr);
+  }
+  /// The same, when it is its turn: takes room if there is some by now. To be asked again when it is false, until there is a
+  /// problem(): no message or call that is under way holds any of the store, so that only the user can give some
+  /// back, and did not for `patience`; or the system refuses the memory.
+  [[nodiscard]] bool try_room(std::chrono::nanoseconds patience) noexcept;
   /// Where a worker finds it from now on: in its room, or at the beginning of this block.
   [[nodiscard]] PackedPlace put(std::byte* block) const noexcept;
 
@@ -74,6 +78,8 @@ class PackedMessage {
 
   void pack(const Packing& packing, const void* message, const std::string& node, std::uint64_t sequence);
   bool take_room();
+  void note_holders();
+  void end_waiting() noexcept;
 
   const std::shared_ptr<ArrayStore> store_;
   std::string problem_;
@@ -82,6 +88,8 @@ class PackedMessage {
   std::size_t size_ = 0;
   std::shared_ptr<ArrayBlock> room_;  // null: it is small, or has none yet
   std::vector<std::shared_ptr<ArrayBlock>> arrays_;
+  bool waits_ = false;
+  bool noted_ = false;                            // as a holder, of its room and its arrays
   std::optional<Clock::time_point> alone_since_;  // in waiting for room
 };
 

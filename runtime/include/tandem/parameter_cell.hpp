@@ -20,7 +20,10 @@ class ParameterCell {
  public:
   explicit ParameterCell(std::span<const std::byte> initial);
 
+  /// For the runtime that it belongs to, before that begins.
+  void set_owner(const void* runtime) noexcept { owner_ = runtime; }
   /// Both of as many bytes as the first value.
+  /// Errors    get() throws Error in a worker process of another runtime, which does not hear of new values.
   void set(std::span<const std::byte> value);
   void get(std::span<std::byte> value) const;
 
@@ -52,8 +55,9 @@ class ParameterCell {
   const std::size_t bytes_;
   const std::size_t words_;
   const std::unique_ptr<Word[]> own_;  // as in shared memory
-  std::mutex mutex_;                   // of the writers
-  bool read_only_ = false;             // guarded by mutex_
+  const void* owner_ = nullptr;
+  std::mutex mutex_;        // of the writers
+  bool read_only_ = false;  // guarded by mutex_
   // What workers read: never looked at by a thread of the host, where it comes and goes. Written under mutex_.
   std::atomic<std::byte*> shared_{nullptr};
   std::atomic<std::byte*> seen_;  // what all others read: own_, but in a spawned worker what is shared

@@ -73,7 +73,7 @@ class ThreadCrew final : public Crew {
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn. False when there is none.
   bool next_turn(Worker& worker, Acts& acts);
   void hand_on(Turn& turn, Acts& acts);
-  void relieve_others(const Worker& worker, Acts& acts);
+  void relieve_others(const Worker& worker, bool has_nothing, Acts& acts);
   void perform(std::uint32_t index, Lease& lease);
   void spawn(std::uint32_t index, bool starts);
   bool begin_task();

@@ -14,6 +14,7 @@ namespace tandem {
 /// All that one worker process needs; built in the host before the fork server is forked, and
 /// inherited by every worker as it stood then. A spawned worker builds its own.
 struct WorkerPlan {
+  const void* runtime = nullptr;  // whose worker it is
   const NodeTable* nodes = nullptr;
   const NodeInfo* node = nullptr;
   ChannelLayout channel;
