@@ -84,6 +84,12 @@ std::uint32_t Core::add_node(NewNode node) {
 }
 
 std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
+  if (layout.arrays != nullptr && layout.arrays->grows()) {
+    throw Error(
+        fmt::format("feeder '{}': only a producer's arrays grow; declare the most that there can be, with "
+                    "up_to() instead of grows()",
+                    name));
+  }
   NewNode node;
   node.name = name;
   node.type = "feeder";
@@ -296,6 +302,10 @@ std::uint32_t Core::choose_in_flight() const {
 
 void Core::plan() {
   in_flight_ = choose_in_flight();
+  const bool grows = std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) {
+    return node->output_is_arrays() && node->layout.arrays->grows();
+  });
+  if (grows) arrays();
   lay_out();
   segment_ = std::make_unique<Segment>(segment_bytes_);
 }

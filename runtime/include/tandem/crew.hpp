@@ -134,6 +134,8 @@ class Crew : public Flushable {
  private:
   Lease* lend(Job& job, Lease* lease);
   std::unique_ptr<Failure> failure_of(const Lease& input) const;
+  std::unique_ptr<Failure> new_failure(const Lease& lease, std::string reason, std::string stack = {}) const;
+  void show_arrays(Lease& lease);
   void do_without_block(Lease& lease, Acts& acts);
   void flush_if_asked() noexcept;
   void reclaim(Lease& lease, int attempt, bool alone);
