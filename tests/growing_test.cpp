@@ -10,6 +10,8 @@
 
 #include <gmock/gmock.h>
 
+#include <tandem/growing_arrays.hpp>
+
 #include "support/line.hpp"
 #include "support/reply_area.hpp"
 #include "support/tandem_test.hpp"
@@ -355,6 +357,26 @@ TEST_F(GrowingSpecs, AreRefusedByAFeeder) {
                 feeder_node<Arrays> steps{graph, runtime, "steps", hits()};
               }),
               HasSubstr("feeder 'steps': only a producer's arrays grow"));
+}
+
+// The maker of an item may write there while a later worker reads: it sees no rows, or wrong ones, and nothing else.
+TEST_F(GrowingSpecs, ThatLieOutsideOfTheStoreAreReadAsEmpty) {
+  constexpr std::uint64_t kMost = ~std::uint64_t{0};
+  const ArraysLayout layout{{array<double>("hits", {0, 2}).grows(), array<int>("number", {})}};
+  const auto rows_at = [&](std::uint64_t rows, std::uint64_t place) {
+    std::vector<std::uint64_t> header{rows, 0, place, 0};
+    bound_grown(layout, header, 4096);
+    return header[0];
+  };
+  EXPECT_EQ(rows_at(256, 0), 256U);
+  EXPECT_EQ(rows_at(252, 64), 252U);
+  EXPECT_EQ(rows_at(257, 0), 0U);
+  EXPECT_EQ(rows_at(253, 64), 0U);
+  EXPECT_EQ(rows_at(1, 8), 0U);  // no array begins there
+  EXPECT_EQ(rows_at(1, 4096), 0U);
+  EXPECT_EQ(rows_at(1, kMost - 63), 0U);
+  EXPECT_EQ(rows_at(kMost, 0), 0U);
+  EXPECT_EQ(rows_at(kMost / 16 + 2, 0), 0U);
 }
 
 TEST_F(GrowingSpecs, TakeNoMemoryBeforehand) {

@@ -50,18 +50,49 @@ int look(dl_phdr_info* info, std::size_t, void* argument) {
   return 1;
 }
 
+// The files whose arrays a worker process was lent last: it opens them once, and not for each call. Each can be read, until
+// its array is asked for its elements through a handle that is not constant.
+class FileMappings {
+ public:
+  std::shared_ptr<FileMapping> find(const ArrayToken& token, const FileMapping::Facts& facts) {
+    const auto access = token.read_only == 0 ? FileMapping::Access::write : FileMapping::Access::read;
+    const auto known = std::find_if(last_.begin(), last_.end(), [&](const auto& one) {
+      return one->facts().device == facts.device && one->facts().inode == facts.inode &&
+             one->access() == access && one->room() >= token.bytes;
+    });
+    if (known != last_.end()) {
+      std::rotate(last_.begin(), known, known + 1);
+      return last_.front();
+    }
+    auto mapping = FileMapping::again(facts, token.bytes, access);
+    mprotect(mapping->base(), mapping->room(), PROT_READ);
+    last_.insert(last_.begin(), mapping);
+    if (last_.size() > kMost) last_.pop_back();
+    return mapping;
+  }
+
+ private:
+  static constexpr std::size_t kMost = 16;
+  std::vector<std::shared_ptr<FileMapping>> last_;  // the last first
+};
+
 // The arrays of one call, in a worker process. What an earlier call has made writable, and this one is lent again, stays so: to
 // change the protection of pages that were touched costs much more than to leave it.
 class WorkerArrays final : public ArrayFinder {
  public:
   using Writable = std::map<std::uint64_t, std::uint64_t>;  // room by offset
 
-  WorkerArrays(std::byte* base, std::size_t bytes, Writable& writable)
-      : base_{base}, bytes_{bytes}, writable_{writable} {}
+  WorkerArrays(std::byte* base, std::size_t bytes, Writable& writable, FileMappings& files)
+      : base_{base}, bytes_{bytes}, writable_{writable}, files_{files} {}
   ~WorkerArrays() {
     for (const auto& block : blocks_) {
       block->end();
-      if (block->was_writable()) writable_[block->offset()] = block->room();
+      if (!block->was_writable()) continue;
+      if (block->file()) {
+        mprotect(block->file()->base(), block->room(), PROT_READ);
+      } else {
+        writable_[block->offset()] = block->room();
+      }
     }
   }
   WorkerArrays(const WorkerArrays&) = delete;
@@ -78,6 +109,16 @@ class WorkerArrays final : public ArrayFinder {
     const auto block =
         std::make_shared<ArrayBlock>(base_ + token.offset, token.offset, token.bytes, token.room, true);
     if (token.read_only == 0) keep_writable(*block);
+    blocks_.push_back(block);
+    return block;
+  }
+
+  std::shared_ptr<ArrayBlock> find_file(const ArrayToken& token, const FileMapping::Facts& facts) override {
+    for (const auto& block : blocks_) {
+      const bool enough = token.read_only != 0 || block->file()->access() == FileMapping::Access::write;
+      if (block->offset() == token.offset && enough) return block;
+    }
+    const auto block = std::make_shared<ArrayBlock>(files_.find(token, facts), token.offset, token.bytes, true);
     blocks_.push_back(block);
     return block;
   }
@@ -113,6 +154,7 @@ class WorkerArrays final : public ArrayFinder {
   std::byte* const base_;
   const std::size_t bytes_;
   Writable& writable_;
+  FileMappings& files_;
   std::vector<std::shared_ptr<ArrayBlock>> blocks_;
 };
 
@@ -138,7 +180,7 @@ class CallBody final : public Body {
     const bool is_inline = message.bytes <= CallMessage::kInline;
     const std::byte* const bytes = is_inline ? message.arguments : context.arrays() + message.place;
     if (is_worker_process()) {
-      WorkerArrays arrays{context.arrays(), context.arrays_bytes(), writable_};
+      WorkerArrays arrays{context.arrays(), context.arrays_bytes(), writable_, files_};
       call(
           message, {bytes, message.bytes}, arrays, [&arrays] { arrays.known(); }, result, context);
     } else {
@@ -179,6 +221,7 @@ class CallBody final : public Body {
   const std::function<void(Context&)> initialise_;
   std::span<const std::shared_ptr<ArrayBlock>> (*const arrays_of_)(std::uint64_t);
   WorkerArrays::Writable writable_;
+  FileMappings files_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, Thunk> thunks_;  // by module and offset
 };
 
@@ -211,6 +254,15 @@ std::shared_ptr<ArrayBlock> LentArrays::find(const ArrayToken& token) {
     }
   }
   throw Error("a shared array was handed over that was not lent");
+}
+
+// A worker's own numbers of files may be the same as the host's, of others.
+std::shared_ptr<ArrayBlock> LentArrays::find_file(const ArrayToken& token, const FileMapping::Facts& facts) {
+  auto block = find(token);
+  const FileMapping::Facts& lent = block->file()->facts();
+  if (lent.device != facts.device || lent.inode != facts.inode)
+    throw Error(fmt::format("file '{}': an array in it was handed over that was not lent", facts.path));
+  return block;
 }
 
 std::unique_ptr<Body> make_call_body(

@@ -29,6 +29,7 @@
 #include <fmt/format.h>
 
 #include <tandem/doorbell.hpp>
+#include <tandem/file_mapping.hpp>
 #include <tandem/growing_arrays.hpp>
 #include <tandem/linger.hpp>
 #include <tandem/recall.hpp>
@@ -98,6 +99,7 @@ void restrict_memory(const WorkerPlan& plan) {
     madvise(plan.arrays, plan.arrays_bytes, MADV_DONTFORK);
     mprotect(plan.arrays, plan.arrays_bytes, PROT_READ);
   }
+  FileMapping::protect_inherited();
   mprotect(plan.base + plan.channel.reply_offset(), plan.channel.reply_bytes(), PROT_READ | PROT_WRITE);
 }
 

@@ -11,6 +11,7 @@
 
 #include <tandem/array.hpp>
 #include <tandem/audit.hpp>
+#include <tandem/file_mapping.hpp>
 #include <tandem/role.hpp>
 #include <tandem/segment.hpp>
 
@@ -37,6 +38,11 @@ class ArrayBlock {
   /// lent      in a worker process, for one call.
   ArrayBlock(std::byte* data, std::size_t offset, std::size_t bytes, std::size_t room, bool lent = false)
       : data_{data}, offset_{offset}, bytes_{bytes}, room_{room}, lent_{lent} {}
+  /// In a file, and in no store; the offset is a number that is no place in one.
+  ArrayBlock(std::shared_ptr<FileMapping> file, std::size_t offset, std::size_t bytes, bool lent = false);
+  static constexpr std::size_t kOfFiles = std::size_t{1} << 63;  // offsets from here on
+  /// For the host: one that nobody else has.
+  static std::size_t next_of_files() noexcept;
   ArrayBlock(const ArrayBlock&) = delete;
   ArrayBlock& operator=(const ArrayBlock&) = delete;
 
@@ -58,6 +64,11 @@ class ArrayBlock {
       make_writable();
     return readable();
   }
+  /// The file that it lies in; null: none.
+  const std::shared_ptr<FileMapping>& file() const noexcept { return file_; }
+  /// Returns when the system has written these bytes to the file.
+  /// Errors    throws Error when there is none, or it could not be written; as readable().
+  void sync(std::size_t first, std::size_t bytes) const;
   bool was_writable() const noexcept { return writable_.load(std::memory_order_relaxed); }
   /// In a worker: already writable, since an earlier call.
   void set_writable() noexcept { writable_.store(true, std::memory_order_relaxed); }
@@ -74,6 +85,7 @@ class ArrayBlock {
   const std::size_t bytes_;
   const std::size_t room_;
   const bool lent_;
+  const std::shared_ptr<FileMapping> file_;
   // Relaxed, both: they carry no data. A thread that a body left behind may see the end one look later.
   std::atomic<bool> over_{false};
   std::atomic<bool> writable_{false};
