@@ -292,8 +292,8 @@ TEST_P(FilesInWorkers, ThatSomebodyHasReplacedAreAnError) {
   Runtime runtime{placed(GetParam(), {"calls"})};
   Executor calls{runtime, "calls"};
   const std::string path = folder_ / "made";
+  calls.submit(std::plus<int>{}, 1, 2).get();  // a spawned worker's main does not come further
   auto numbers = runtime.file_array<int>(path, {100'000}, FileMode::create);
-  calls.submit(std::plus<int>{}, 1, 2).get();  // the workers are there
   std::filesystem::rename(path, folder_ / "other");
   EXPECT_THAT(thrown_text<ProducerError>([&] { calls.submit(sum, numbers).get(); }),
               HasSubstr("file '" + path + "': there is none"));
