@@ -117,11 +117,14 @@ struct Trial {
   bool odd_ones_fail = false;
   bool start_fails = false;
   bool wants_memory = false;         // each body asks for shared memory, and waits for it
+  bool grows = false;                // the words' array is made larger, three times
   bool counts_instructions = false;  // from the end of message 1 to the beginning of message 2
 
   std::ptrdiff_t processes() const { return spare ? 2 : 1; }
   // Whether the stores are the same in each run: one process makes them all, and it sleeps before each message.
-  bool exact() const { return !at_once && !spare; }
+  // Not when it asks for memory: the pump, which answers, rings once more before it sleeps again, if it has not seen the end of the
+  // message by then.
+  bool exact() const { return !at_once && !spare && !wants_memory && !grows; }
   bool fails(std::uint64_t number) const { return start_fails || (odd_ones_fail && number % 2 == 1); }
   std::string reason(std::uint64_t number) const {
     return start_fails ? "start: " + text_of(0) : text_of(number);
@@ -188,9 +191,22 @@ struct Maker {
     Stepper::must_see_all();
     ++witness->made.at(in.value);
     if (trial.wants_memory && array<std::uint64_t>(context, Shape{1000}).size() != 1000) std::abort();
+    if constexpr (std::is_same_v<Out, Arrays>) {
+      if (trial.grows) grow(sum_of(in), out);
+    }
     make(sum_of(in), out);
     if (trial.fails(in.value)) throw std::runtime_error(text_of(in.value));
     Stepper::count_instructions(trial.counts_instructions && in.value == 1);
+  }
+
+  // Into a second piece and into a third, when the first goes back.
+  static void grow(std::uint64_t sum, Arrays& out) {
+    for (const std::size_t rows : {1U, 600U, 1200U}) {
+      out.grow("words", rows);
+      if (rows == 1) out.span<std::uint64_t>("words")[0] = sum;
+      if (out.span<std::uint64_t>("words")[0] != sum) std::abort();
+      out.set_extent("words", 4);
+    }
   }
 };
 
@@ -228,8 +244,11 @@ class DeathAtEveryStore : public StepperTest {
     const Emitter<In> emitter{witness.get(), trial};
     const Maker<In, Out> maker{witness.get(), trial};
     if constexpr (std::is_same_v<Out, Arrays>) {
-      Line<Out, In> line{config(trial), emitter, {array<std::uint64_t>("words", {4})}, maker};
+      const ArraySpec words =
+          trial.grows ? array<std::uint64_t>("words", {0}).grows() : array<std::uint64_t>("words", {4});
+      Line<Out, In> line{config(trial), emitter, {words}, maker};
       expect_all(line, trial, *witness);
+      EXPECT_EQ(line.runtime.arrays().size(), 0U);
     } else {
       Line<Out, In> line{config(trial), emitter, maker};
       const auto kept = trial.wants_memory ? line.runtime.template array<int>(Shape{1}) : SharedArray<int>{};
@@ -352,6 +371,10 @@ TEST_F(DeathAtEveryStore, LosesNothingOfArrays) { die_everywhere<Number, Arrays>
 
 TEST_F(DeathAtEveryStore, LosesNoMemoryThatABodyAsksFor) {
   die_everywhere<Number, Made>({.wants_memory = true}, kLeastWithSleep + kMessages * 2);
+}
+
+TEST_F(DeathAtEveryStore, LosesNoMemoryOfArraysThatGrow) {
+  die_everywhere<Number, Arrays>({.grows = true}, kLeastWithSleep + kMessages * 3 * 2);
 }
 
 TEST_F(DeathAtEveryStore, LosesNoMessageInABlock) { die_everywhere<Letter, Made>({}, kLeastWithSleep); }

@@ -29,7 +29,8 @@ using namespace std::chrono_literals;
 
 constexpr int kFuzzing = 0;  // the worker with this number; the others are honest
 
-// Two kinds of messages and outputs: small ones, which lie close to each other, and ones that travel in the blocks.
+// Three kinds of messages and outputs: small ones, which lie close to each other, ones that travel in the blocks, and ones
+// that grow.
 struct Small {
   using In = Number;
   using Out = Checked;
@@ -77,6 +78,34 @@ struct Large {
   }
   static Line<Out, In> line(const Config& config, auto commander, auto body) {
     return {config, std::move(commander), {array<std::uint64_t>("words", {700})}, std::move(body)};
+  }
+};
+
+// What its block holds is where it lies, and worth a lie.
+struct Grown {
+  using In = Number;
+  using Out = Arrays;
+
+  static std::size_t rows(std::uint64_t number) { return number % 5 * 200; }
+  static In message(std::uint64_t number) { return {number}; }
+  static void work(const In& in, Out& out) {
+    for (std::size_t row = 0; row < rows(in.value); row += 200) out.grow("words", row + 200);
+    std::uint64_t value = in.value;
+    for (std::uint64_t& word : out.span<std::uint64_t>("words")) word = value = value * 3 + 1;
+  }
+  static std::span<std::byte> bytes(Out& out) {
+    return std::as_writable_bytes(out.span<std::uint64_t>("words"));
+  }
+  static bool is_right(const Out& out, std::uint64_t number) {
+    std::uint64_t value = number;
+    for (const std::uint64_t word : out.span<std::uint64_t>("words")) {
+      if (word != (value = value * 3 + 1)) return false;
+    }
+    return out.shape("words") == Shape{rows(number), 1};
+  }
+  static std::uint64_t read(const Out& out) { return Large::read(out); }
+  static Line<Out, In> line(const Config& config, auto commander, auto body) {
+    return {config, std::move(commander), {array<std::uint64_t>("words", {0, 1}).grows()}, std::move(body)};
   }
 };
 
@@ -175,6 +204,7 @@ class FuzzedHost : public TandemTest {
     line.runtime.stop();
     ASSERT_EQ(line.runtime.lent_blocks(), 0U);
     ASSERT_EQ(line.runtime.live_messages(), 0U);
+    ASSERT_TRUE(line.runtime.arrays().empty());
     rounds_ += books->rounds;
     deaths_ += books->lives - std::min<std::uint64_t>(books->lives, 1);
     if (books->rounds < rounds) ++cut_short_;
@@ -200,10 +230,10 @@ class FuzzedHost : public TandemTest {
       SCOPED_TRACE("run " + std::to_string(run) + ", " + std::to_string(honest) +
                    " honest workers, in_flight " + std::to_string(plan.in_flight) + ", attempts " + attempts +
                    (plan.threads ? ", threads" : ""));
-      if (random() % 2 == 0) {
-        fuzz<Small>(config, plan, each);
-      } else {
-        fuzz<Large>(config, plan, each);
+      switch (random() % 3) {
+        case 0: fuzz<Small>(config, plan, each); break;
+        case 1: fuzz<Large>(config, plan, each); break;
+        default: fuzz<Grown>(config, plan, each);
       }
       if (HasFatalFailure()) return;
       if (run % 20 == 0) tell(run, begin);

@@ -1,7 +1,10 @@
 // What a user of npshmex knows, here: an executor whose arguments and results pass arrays through shared memory.
 // executor.expected is the output, for every placement and number of workers.
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <numeric>
 #include <ranges>
@@ -63,6 +66,15 @@ int main(int argc, char** argv) {
   std::printf("total: %.0f\n", executor.submit(total, named).get());
   const Event event = executor.submit(smoothed, Event{"pmt 7", runtime.array<float>({8}, 3.0F)}).get();
   std::printf("%s: %.1f\n", event.channel.c_str(), double(event.samples[7]));
+
+  // An array in a file, which workers map too, and which stays.
+  const std::string path = std::filesystem::temp_directory_path() / ("executor-" + std::to_string(getpid()));
+  auto filed = runtime.file_array<double>(path, {1000}, tandem::FileMode::create);
+  executor.submit(add_one, filed).get();
+  filed.slice(0, 100).sync();  // on the disk
+  const auto reader = runtime.file_array<const double>(path, {10, 100});
+  std::printf("in the file: %.0f\n", reader.matrix().sum());
+  std::filesystem::remove(path);
 
   // map, in order; an error at its place, and the rest goes on.
   auto squares = executor.map(square, std::views::iota(1, 9));

@@ -27,6 +27,20 @@ void ArchiveWriter::write_array(const std::shared_ptr<ArrayBlock>& block, std::s
   }
   write(&token, sizeof token);
   write(shape.begin(), shape.rank() * sizeof(std::size_t));
+  if (!block || !block->file()) return;
+  const FileMapping::Facts& facts = block->file()->facts();
+  const std::uint64_t numbers[] = {facts.device, facts.inode, facts.path.size()};
+  write(numbers, sizeof numbers);
+  write(facts.path.data(), facts.path.size());
+}
+
+FileMapping::Facts ArchiveReader::read_file() {
+  std::uint64_t numbers[3];
+  read(numbers, sizeof numbers);
+  check_size(numbers[2]);
+  FileMapping::Facts facts{std::string(numbers[2], '\0'), numbers[0], numbers[1]};
+  read(facts.path.data(), facts.path.size());
+  return facts;
 }
 
 std::shared_ptr<ArrayBlock> ArchiveReader::read_array(Dtype dtype, std::size_t item_bytes,
@@ -38,6 +52,8 @@ std::shared_ptr<ArrayBlock> ArchiveReader::read_array(Dtype dtype, std::size_t i
   if (token.rank > extents.size()) refuse();
   read(extents.data(), token.rank * sizeof(std::size_t));
   if (token.room == 0) return nullptr;
+  const bool in_file = token.offset >= ArrayBlock::kOfFiles;
+  const FileMapping::Facts facts = in_file ? read_file() : FileMapping::Facts{};
   if (token.dtype != static_cast<std::uint32_t>(dtype) || token.item_bytes != item_bytes) {
     throw Error(fmt::format(
         "a shared array of {} of {} bytes was handed over, and one of {} of {} bytes was wanted",
@@ -45,7 +61,7 @@ std::shared_ptr<ArrayBlock> ArchiveReader::read_array(Dtype dtype, std::size_t i
                                                                  : std::string_view{"nothing known"},
         token.item_bytes, name_of(dtype), item_bytes));
   }
-  std::shared_ptr<ArrayBlock> block = finder_.find(token);
+  std::shared_ptr<ArrayBlock> block = in_file ? finder_.find_file(token, facts) : finder_.find(token);
   std::size_t bytes = item_bytes;
   bool fits = true;
   bool any = true;

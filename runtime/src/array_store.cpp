@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <iterator>
@@ -13,6 +14,26 @@
 #include <tandem/error.hpp>
 
 namespace tandem {
+
+ArrayBlock::ArrayBlock(std::shared_ptr<FileMapping> file, std::size_t offset, std::size_t bytes, bool lent)
+    : data_{file->base()},
+      offset_{offset},
+      bytes_{bytes},
+      room_{file->room()},
+      lent_{lent},
+      file_{std::move(file)} {}
+
+std::size_t ArrayBlock::next_of_files() noexcept {
+  static std::atomic<std::size_t> next{kOfFiles};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+void ArrayBlock::sync(std::size_t first, std::size_t bytes) const {
+  if (!file_)
+    throw Error("this shared array is in memory, and no file is to be written; see Runtime::file_array()");
+  static_cast<void>(readable());
+  file_->sync(first, bytes);
+}
 
 void ArrayBlock::refuse() const {
   throw Error(
@@ -131,11 +152,13 @@ void ArrayStore::put_place(std::size_t offset, std::size_t room) {
 }
 
 void ArrayStore::note_holder(ArrayBlock& block, const std::string& holder) {
+  if (block.file()) return;
   const std::lock_guard lock{mutex_};
   block.holders_.push_back(holder);
 }
 
 void ArrayStore::forget_holder(ArrayBlock& block, const std::string& holder) {
+  if (block.file()) return;
   const std::lock_guard lock{mutex_};
   const auto found = std::find(block.holders_.begin(), block.holders_.end(), holder);
   if (found != block.holders_.end()) block.holders_.erase(found);

@@ -71,7 +71,7 @@ class CallBody final : public Body {
     const bool is_inline = message.bytes <= CallMessage::kInline;
     const std::byte* const bytes = is_inline ? message.arguments : context.arrays() + message.place;
     if (is_worker_process()) {
-      WorkerArrays arrays{context.arrays(), context.arrays_bytes(), writable_};
+      WorkerArrays arrays{context.arrays(), context.arrays_bytes(), kept_};
       call(
           message, {bytes, message.bytes}, arrays, [&arrays] { arrays.known(); }, result, context);
     } else {
@@ -111,7 +111,7 @@ class CallBody final : public Body {
 
   const std::function<void(Context&)> initialise_;
   std::span<const std::shared_ptr<ArrayBlock>> (*const arrays_of_)(std::uint64_t);
-  WorkerArrays::Writable writable_;
+  WorkerArrays::Kept kept_;
   std::map<std::pair<std::uint64_t, std::uint64_t>, Thunk> thunks_;  // by module and offset
 };
 
@@ -144,6 +144,15 @@ std::shared_ptr<ArrayBlock> LentArrays::find(const ArrayToken& token) {
     }
   }
   throw Error("a shared array was handed over that was not lent");
+}
+
+// A worker's own numbers of files may be the same as the host's, of others.
+std::shared_ptr<ArrayBlock> LentArrays::find_file(const ArrayToken& token, const FileMapping::Facts& facts) {
+  auto block = find(token);
+  const FileMapping::Facts& lent = block->file()->facts();
+  if (lent.device != facts.device || lent.inode != facts.inode)
+    throw Error(fmt::format("file '{}': an array in it was handed over that was not lent", facts.path));
+  return block;
 }
 
 std::unique_ptr<Body> make_call_body(

@@ -14,14 +14,15 @@ void Random::next_lap() {
   left_in_lap_ = kNumbersPerLap;
 }
 
-std::shared_ptr<ArrayBlock> Context::grant(std::size_t bytes, Dtype dtype, const Shape& shape) const {
+std::shared_ptr<ArrayBlock> Context::grant(std::size_t bytes, Dtype dtype, const Shape& shape,
+                                           const std::shared_ptr<ArrayBlock>& done_with) const {
   if (grant_ == nullptr) {
     throw Error(
         "there are no shared arrays in this run: make the first one with Runtime::array(), or an Executor, "
         "before the run "
         "starts");
   }
-  return (*grant_)(bytes, dtype, shape);
+  return (*grant_)(bytes, dtype, shape, done_with);
 }
 
 std::uint64_t stream_key(std::uint64_t seed, std::string_view node) {

@@ -86,6 +86,12 @@ std::uint32_t Core::add_node(NewNode node) {
 }
 
 std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
+  if (layout.arrays != nullptr && layout.arrays->grows()) {
+    throw Error(
+        fmt::format("feeder '{}': only a producer's arrays grow; declare the most that there can be, with "
+                    "up_to() instead of grows()",
+                    name));
+  }
   NewNode node;
   node.name = name;
   node.type = "feeder";
@@ -302,9 +308,11 @@ std::uint32_t Core::choose_in_flight() const {
 
 void Core::plan() {
   in_flight_ = choose_in_flight();
-  const bool packs =
-      std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) { return node->packs_messages(); });
-  if (packs) static_cast<void>(arrays());  // for those that are too large for a block
+  const bool wants_arrays = std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) {
+    return node->packs_messages() || (node->output_is_arrays() && node->layout.arrays->grows());
+  });
+  if (wants_arrays)
+    static_cast<void>(arrays());  // for messages that are too large for a block, and for what grows
   {
     const std::lock_guard lock{arrays_mutex_};
     arrays_are_chosen_ = true;

@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include <tandem/growing_arrays.hpp>
 #include <tandem/log.hpp>
 
 namespace tandem {
@@ -228,21 +229,38 @@ void Crew::complete(Lease& lease, Acts& acts) {
   if (packed_of(lease) != nullptr) acts.unpack.push_back(std::move(packed_[lease.index]));
   if (!lease.failure && !lease.skipped) {
     if (node_.output_is_arrays()) {
-      // Once: what a worker writes there later is not believed.
-      Arrays::copy_extents(*node_.layout.arrays, output_of(lease), lease.extents);
-      lease.arrays = Arrays{*node_.layout.arrays, output_of(lease),
-                            node_.layout.arrays->has_extents() ? lease.extents.data() : nullptr};
-      lease.payload = &lease.arrays;
+      show_arrays(lease);
     } else {
       lease.payload = output_of(lease);
     }
   }
+  if (lease.failure || lease.skipped) lease.grants.clear();
   acts.emit.emplace_back(&lease, Part::graph);
 }
 
+std::unique_ptr<Failure> Crew::new_failure(const Lease& lease, std::string reason, std::string stack) const {
+  return std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
+                                           std::move(reason), std::move(stack)});
+}
+
+// Once: what a worker writes there later is not believed.
+void Crew::show_arrays(Lease& lease) {
+  const ArraysLayout& layout = *node_.layout.arrays;
+  Arrays::copy_extents(layout, output_of(lease), lease.extents);
+  if (layout.grows()) {
+    std::string wrong = check_grown(layout, lease.extents, lease.grants);
+    if (!wrong.empty()) {
+      lease.failure = new_failure(lease, std::move(wrong));
+      return;
+    }
+  }
+  lease.arrays = Arrays{layout, output_of(lease), layout.has_extents() ? lease.extents.data() : nullptr,
+                        node_.arrays ? node_.arrays->segment().base() : nullptr};
+  lease.payload = &lease.arrays;
+}
+
 void Crew::fail(Lease& lease, std::string reason, Acts& acts, std::string stack) {
-  lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
-                                                    std::move(reason), std::move(stack)});
+  lease.failure = new_failure(lease, std::move(reason), std::move(stack));
   complete(lease, acts);
 }
 

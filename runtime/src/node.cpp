@@ -5,6 +5,8 @@
 #include <exception>
 #include <typeinfo>
 
+#include <tandem/growing_arrays.hpp>
+
 namespace tandem {
 namespace {
 
@@ -14,6 +16,20 @@ std::string current_type() {
 }
 
 }  // namespace
+
+void run_body(Body& body, const NodeInfo& node, const void* input, std::byte* output, Context& context) {
+  if (!node.output_is_arrays()) return body.run(input, output, context);
+  const ArraysLayout& layout = *node.layout.arrays;
+  if (!layout.grows()) {
+    Arrays arrays{layout, output};
+    arrays.make_whole();
+    return body.run(input, &arrays, context);
+  }
+  GrowingArrays growing{layout, context};
+  Arrays arrays = growing.arrays(output);
+  body.run(input, &arrays, context);
+  growing.write(output);
+}
 
 std::string current_exception_text() {
   try {

@@ -45,8 +45,9 @@ std::string told(const std::optional<Fact>& fact) {
 }
 
 std::string text_of(const ArraySpec& spec) {
-  std::string text = fmt::format("{} {} of {} bytes{}", name_of(spec.dtype), to_string(spec.shape),
-                                 spec.item_bytes, spec.partial ? ", at most" : "");
+  std::string text =
+      fmt::format("{} {} of {} bytes{}", name_of(spec.dtype), to_string(spec.shape), spec.item_bytes,
+                  spec.partial ? ", at most" : (spec.growing ? ", growing" : ""));
   for (const Field& field : spec.fields)
     text += fmt::format("; {} {}x{} at {}", field.name, field.count, name_of(field.dtype), field.offset);
   return text;

@@ -75,7 +75,7 @@ void ProcessCrew::launch(Worker& worker) {
     // New rings: no process maps this channel for writing now, and the next one begins at zero. The bell, in the
     // line before, goes on.
     set_number(worker, worker.number);
-    worker.channel.head(base_).grants.store(0, std::memory_order_relaxed);
+    worker.channel.head(base_).granted_reply.store(0, std::memory_order_relaxed);
     std::memset(worker.channel.request_ring(base_), 0, kCacheLine);
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
@@ -437,6 +437,11 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
 // The lease keeps the memory, whatever becomes of the worker.
 void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place,
                         Acts& acts) {
+  if (reply.returned != 0 && !take_returned(lease, reply.returned)) {
+    condemn(worker, fmt::format("it gave back page {} of the shared arrays, which message {} was not granted",
+                                reply.returned - 1, lease.sequence));
+    return;
+  }
   RequestHead& head = worker.channel.head(base_);
   std::shared_ptr<ArrayBlock> block;
   const bool known = reply.wanted_dtype <= static_cast<std::uint32_t>(Dtype::record);
@@ -451,8 +456,13 @@ void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, s
   } catch (const std::exception&) { block = nullptr; }  // the worker says it, with its message
   head.grant_offset.store(block ? block->offset() : 0, std::memory_order_relaxed);
   head.grant_bytes.store(block ? block->room() : 0, std::memory_order_relaxed);
-  head.grants.fetch_add(1, std::memory_order_release);  // GRANT(head)
+  head.granted_reply.store(place + 1, std::memory_order_release);  // GRANT(head)
   acts.wake.push_back(index_of(worker));
+}
+
+bool ProcessCrew::take_returned(Lease& lease, std::uint32_t returned) {
+  const std::size_t offset = std::size_t{returned - 1} * Segment::page_bytes();
+  return std::erase_if(lease.grants, [offset](const auto& one) { return one->offset() == offset; }) > 0;
 }
 
 // What comes before the replies to messages: that main got to the graph, if it is spawned; then how start() went.

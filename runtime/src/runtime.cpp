@@ -9,6 +9,8 @@
 #include <mutex>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include <tandem/core.hpp>
 #include <tandem/error.hpp>
 
@@ -67,6 +69,21 @@ std::uint32_t Runtime::in_flight() const noexcept { return core_->in_flight(); }
 std::uint64_t Runtime::live_messages() const noexcept { return core_->live_messages(); }
 std::uint64_t Runtime::lent_blocks() const noexcept { return core_->lent_blocks(); }
 std::vector<ArrayInfo> Runtime::arrays() const { return core_->shared_arrays(); }
+std::shared_ptr<ArrayBlock> Runtime::open_file(const std::string& path, const ArraySpec& spec,
+                                               std::optional<FileMode> mode) {
+  const std::size_t bytes = spec.bytes();
+  if (bytes == 0) {
+    throw Error(fmt::format("file '{}': an array with shape {} has no elements; give it some", path,
+                            to_string(spec.shape)));
+  }
+  const std::string what = fmt::format("{} with shape {}", detail::describe_type(spec), to_string(spec.shape));
+  // main of a spawned worker runs after the host's, which has made it.
+  const bool creates = mode == FileMode::create && Spawned::here() == nullptr;
+  const auto access = mode ? FileMapping::Access::write : FileMapping::Access::read;
+  auto file = creates ? FileMapping::create(path, bytes) : FileMapping::open(path, bytes, access, what);
+  return std::make_shared<ArrayBlock>(std::move(file), ArrayBlock::next_of_files(), bytes);
+}
+
 std::shared_ptr<ArrayBlock> Runtime::make_array(std::size_t bytes, Dtype dtype, const Shape& shape) {
   return core_->arrays()->allocate(bytes, dtype, shape);
 }

@@ -35,13 +35,17 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
   }
   for (Worker& worker : workers_) {
     if (!node.arrays) continue;
-    worker.grant = std::make_unique<const Context::Grant>([this, &worker](std::size_t bytes, Dtype dtype,
-                                                                          const Shape& shape) {
-      if (performing != &worker)
-        throw Error("only the worker's own thread can ask for a shared array, and only for a message");
-      worker.lease->grants.push_back(node_.arrays->allocate(bytes, dtype, shape));
-      return worker.lease->grants.back();
-    });
+    worker.grant =
+        std::make_unique<const Context::Grant>([this, &worker](std::size_t bytes, Dtype dtype,
+                                                               const Shape& shape,
+                                                               const std::shared_ptr<ArrayBlock>& done_with) {
+          if (performing != &worker)
+            throw Error("only the worker's own thread can ask for a shared array, and only for a message");
+          auto& grants = worker.lease->grants;
+          if (done_with) std::erase(grants, done_with);
+          grants.push_back(node_.arrays->allocate(bytes, dtype, shape));
+          return grants.back();
+        });
     worker.context.grant_from(*worker.grant);
     worker.context.set_arrays(node.arrays->segment().base(), node.arrays->segment().size());
   }
@@ -240,17 +244,10 @@ void ThreadCrew::perform(std::uint32_t index, Lease& lease) {
   const void* const before = std::exchange(performing, &worker);
   worker.context.begin(lease.sequence, lease.attempt);
   if (watch_) watch_->begin(index, lease.sequence);
-  std::byte* const output = output_of(lease);
   try {
     const InBody here;
     if (worker.context.stopping()) throw std::runtime_error{"the run was stopped"};
-    if (node_.output_is_arrays()) {
-      Arrays arrays{*node_.layout.arrays, output};
-      arrays.make_whole();
-      worker.body->run(payload_of_input(lease), &arrays, worker.context);
-    } else {
-      worker.body->run(payload_of_input(lease), output, worker.context);
-    }
+    run_body(*worker.body, node_, payload_of_input(lease), output_of(lease), worker.context);
   } catch (...) {
     lease.failure = std::make_unique<Failure>(Failure{node_.name, lease.sequence, lease.worker, lease.attempt,
                                                       current_exception_text()});

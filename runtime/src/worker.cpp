@@ -17,6 +17,7 @@
 #include <fstream>
 #include <functional>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <new>
 #include <optional>
@@ -30,6 +31,8 @@
 
 #include <tandem/archive.hpp>
 #include <tandem/doorbell.hpp>
+#include <tandem/file_mapping.hpp>
+#include <tandem/growing_arrays.hpp>
 #include <tandem/linger.hpp>
 #include <tandem/recall.hpp>
 #include <tandem/worker_arrays.hpp>
@@ -99,6 +102,7 @@ void restrict_memory(const WorkerPlan& plan) {
     madvise(plan.arrays, plan.arrays_bytes, MADV_DONTFORK);
     mprotect(plan.arrays, plan.arrays_bytes, PROT_READ);
   }
+  FileMapping::protect_inherited();
   mprotect(plan.base + plan.channel.reply_offset(), plan.channel.reply_bytes(), PROT_READ | PROT_WRITE);
 }
 
@@ -133,7 +137,8 @@ class Worker {
  private:
   int wait_number();
   void take_number(int number);
-  std::shared_ptr<ArrayBlock> wait_grant(std::size_t bytes, Dtype dtype, const Shape& shape);
+  std::shared_ptr<ArrayBlock> wait_grant(std::size_t bytes, Dtype dtype, const Shape& shape,
+                                         const std::shared_ptr<ArrayBlock>& done_with);
   void work(const RequestToken& request);
   bool is_exhausted() const;
   const void* find_input(const RequestToken& request, Arrays& arrays);
@@ -141,6 +146,8 @@ class Worker {
   void drop_message();
   void reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again = false);
   ReplyToken token_of(ReplyKind kind, const RequestToken& request) const;
+  std::uint32_t return_grant(const std::shared_ptr<ArrayBlock>& block);
+  void protect(ArrayBlock& block);
   void take_grants_back();
   void wait_for_requests();
   void end_with_the_server() const;
@@ -165,13 +172,13 @@ class Worker {
   const pid_t server_ = getppid();
   const std::thread::id thread_ = std::this_thread::get_id();
   const std::function<int()> wait_number_ = [this] { return wait_number(); };
-  const Context::Grant grant_ = [this](std::size_t bytes, Dtype dtype, const Shape& shape) {
-    return wait_grant(bytes, dtype, shape);
+  const Context::Grant grant_ = [this](std::size_t bytes, Dtype dtype, const Shape& shape,
+                                       const std::shared_ptr<ArrayBlock>& done_with) {
+    return wait_grant(bytes, dtype, shape, done_with);
   };
-  std::uint64_t granted_ = 0;
   const RequestToken* at_ = nullptr;                         // the request that the body is at; null: none
   std::vector<std::shared_ptr<ArrayBlock>> granted_blocks_;  // for it
-  WorkerArrays::Writable writable_;
+  WorkerArrays::Kept kept_;
   std::optional<WorkerArrays> message_arrays_;
   std::shared_ptr<const void> message_;  // unpacked
   int number_ = -1;
@@ -217,22 +224,23 @@ int Worker::wait_number() {
 
 // Woken by the host when it has looked for memory; ended with the host or the fork server. The host learns of the end of
 // this process at any line of this, and takes the memory back with the message.
-std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, const Shape& shape) {
+std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, const Shape& shape,
+                                               const std::shared_ptr<ArrayBlock>& done_with) {
   if (at_ == nullptr) throw Error("shared arrays are made for messages, not in start()");
   if (std::this_thread::get_id() != thread_)
     throw Error("only the worker's own thread can ask for a shared array");
   ReplyToken token = token_of(ReplyKind::grow, *at_);
   token.wanted_bytes = std::max<std::size_t>(bytes, 1);
   token.wanted_dtype = static_cast<std::uint32_t>(dtype);
+  if (done_with) token.returned = return_grant(done_with);
   token.text_bytes = static_cast<std::uint32_t>(shape.rank() * sizeof(std::size_t));
   std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), shape.begin(), token.text_bytes);
   replies_.push(token);
   replies_.publish();
   ring_host();
-  ++granted_;
   for (;;) {
     const std::uint32_t heard = bell_.count();
-    if (head_.grants.load(std::memory_order_acquire) >= granted_) break;  // GRANT(head)
+    if (head_.granted_reply.load(std::memory_order_acquire) == replies_.pushed()) break;  // GRANT(head)
     end_with_the_server();
     bell_.wait(heard);
   }
@@ -244,6 +252,8 @@ std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, c
                     "or raise arrays",
                     describe_bytes(bytes), describe_bytes(plan_.arrays_bytes)));
   }
+  if (room < bytes)
+    throw Error("the worker's request for shared memory was overwritten; look for stray writes");
   granted_blocks_.push_back(std::make_shared<ArrayBlock>(plan_.arrays + offset, offset, bytes, room, true));
   granted_blocks_.back()->lend_for_writing();
   return granted_blocks_.back();
@@ -325,13 +335,7 @@ void Worker::work(const RequestToken& request) {
   Arrays input_arrays;
   try {
     const void* const input = find_input(request, input_arrays);
-    if (node_.output_is_arrays()) {
-      Arrays output_arrays{*node_.layout.arrays, output};
-      output_arrays.make_whole();
-      body_->run(input, &output_arrays, context_);
-    } else {
-      body_->run(input, output, context_);
-    }
+    run_body(*body_, node_, input, output, context_);
     reply(ReplyKind::done, request, {});
   } catch (...) {
     // Memory that ran out is not by itself the fault of this message, if there were others before it.
@@ -347,11 +351,22 @@ void Worker::work(const RequestToken& request) {
 
 // What the host makes of them now is its own affair.
 void Worker::take_grants_back() {
-  for (const auto& block : granted_blocks_) {
-    block->end();
-    if (block->was_writable()) mprotect(plan_.arrays + block->offset(), block->room(), PROT_READ);
-  }
+  for (const auto& block : granted_blocks_) protect(*block);
   granted_blocks_.clear();
+}
+
+void Worker::protect(ArrayBlock& block) {
+  block.end();
+  if (block.was_writable()) mprotect(plan_.arrays + block.offset(), block.room(), PROT_READ);
+}
+
+// What the host is told of it; 0: nothing, and it has it back with the message.
+std::uint32_t Worker::return_grant(const std::shared_ptr<ArrayBlock>& block) {
+  const std::size_t page = block->offset() / Segment::page_bytes();
+  if (page >= std::numeric_limits<std::uint32_t>::max()) return 0;
+  protect(*block);
+  std::erase(granted_blocks_, block);
+  return static_cast<std::uint32_t>(page) + 1;
 }
 
 // Whether the exception being handled says that worker_memory did not suffice. What derives from std::bad_alloc is
@@ -374,8 +389,9 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (!maker.output_is_arrays()) return made;
   // Once, as in the host: the input's maker may go on writing there.
   Arrays::copy_extents(*maker.layout.arrays, made, input_extents_);
-  arrays =
-      Arrays{*maker.layout.arrays, made, maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr};
+  bound_grown(*maker.layout.arrays, input_extents_, plan_.arrays_bytes);
+  arrays = Arrays{*maker.layout.arrays, made,
+                  maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr, plan_.arrays};
   return &arrays;
 }
 
@@ -385,7 +401,7 @@ const void* Worker::unpack(const RequestToken& request) {
   std::memcpy(&packed, request.message, sizeof packed);
   const std::byte* const bytes =
       packed.place == PackedPlace::kInBlock ? block(node_, request.block) : plan_.arrays + packed.place;
-  message_arrays_.emplace(plan_.arrays, plan_.arrays_bytes, writable_);
+  message_arrays_.emplace(plan_.arrays, plan_.arrays_bytes, kept_);
   ArchiveReader reader{{bytes, packed.bytes}, *message_arrays_};
   message_ = node_.packing.unpack(reader);
   message_arrays_->known();

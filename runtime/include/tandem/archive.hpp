@@ -52,6 +52,10 @@ class ArrayFinder {
  public:
   /// Errors    throws Error when nobody lent it.
   virtual std::shared_ptr<ArrayBlock> find(const ArrayToken& token) = 0;
+  /// The same for one in a file; see ArrayBlock::kOfFiles.
+  virtual std::shared_ptr<ArrayBlock> find_file(const ArrayToken& token, const FileMapping::Facts&) {
+    return find(token);
+  }
 
  protected:
   ~ArrayFinder() = default;
@@ -112,6 +116,7 @@ class ArchiveReader : public cereal::InputArchive<ArchiveReader, cereal::AllowEm
                                          std::size_t& first_byte, Shape& shape);
 
  private:
+  FileMapping::Facts read_file();
   [[noreturn]] static void refuse();
 
   std::span<const std::byte> rest_;

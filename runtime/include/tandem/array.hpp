@@ -1,6 +1,6 @@
 #pragma once
 
-#include <tandem/dtype.hpp>
+#include <tandem/array_spec.hpp>
 #include <tandem/error.hpp>
 
 #include <Eigen/Core>
@@ -21,128 +21,6 @@
 
 namespace tandem {
 
-/// The extents of an array: up to eight, held in place. No extents: a single element.
-class Shape {
- public:
-  static constexpr std::size_t kMaxRank = 8;
-
-  constexpr Shape() noexcept = default;
-
-  /// From extents of any integer type: Shape{64, 256, 256, 3}.
-  /// Errors  throws tandem::Error when one is negative.
-  template <class... Extents>
-    requires(sizeof...(Extents) > 0 && sizeof...(Extents) <= kMaxRank && (std::integral<Extents> && ...))
-  constexpr Shape(Extents... extents) : extents_{checked(extents)...}, rank_{sizeof...(Extents)} {}
-
-  /// From a list whose length is known at run time.
-  /// Errors  throws tandem::Error when it is longer than kMaxRank.
-  explicit Shape(std::span<const std::size_t> extents);
-
-  [[nodiscard]] constexpr std::size_t rank() const noexcept { return rank_; }
-  [[nodiscard]] constexpr std::size_t operator[](std::size_t i) const noexcept { return extents_[i]; }
-  [[nodiscard]] constexpr const std::size_t* begin() const noexcept { return extents_.data(); }
-  [[nodiscard]] constexpr const std::size_t* end() const noexcept { return extents_.data() + rank_; }
-
-  /// The number of elements: 1 without extents. Meaningful once an ArraysLayout has checked it for overflow.
-  [[nodiscard]] constexpr std::size_t elements() const noexcept {
-    std::size_t product = 1;
-    for (const std::size_t extent : *this) product *= extent;
-    return product;
-  }
-
-  /// The same with another first extent. For a rank of at least 1.
-  [[nodiscard]] constexpr Shape with_first(std::size_t extent) const noexcept {
-    Shape changed = *this;
-    changed.extents_[0] = extent;
-    return changed;
-  }
-
-  constexpr bool operator==(const Shape&) const noexcept = default;
-
- private:
-  template <std::integral Extent>
-  static constexpr std::size_t checked(Extent extent) {
-    if constexpr (std::is_signed_v<Extent>) {
-      if (extent < 0) refuse_negative(extent);
-    }
-    return static_cast<std::size_t>(extent);
-  }
-  [[noreturn]] static void refuse_negative(long long extent);
-
-  std::array<std::size_t, kMaxRank> extents_{};  // zero past rank_, so that == may compare all
-  std::size_t rank_ = 0;
-};
-
-/// The shape as messages show it: "(64, 256, 256, 3)", "(7)", "()".
-[[nodiscard]] std::string to_string(const Shape& shape);
-
-/// What one array is: its name, element type and extents. C order, without gaps.
-struct ArraySpec {
-  std::string name;
-  Dtype dtype = Dtype::uint8;
-  Shape shape;
-  std::size_t item_bytes = 1;
-  std::vector<Field> fields;  ///< of a record; else empty
-  /// The first extent is the most that there can be: the producer says for each item how much there is, see
-  /// Arrays::set_extent(). Memory is set aside for all of it.
-  bool partial = false;
-
-  /// The same array, with a first extent that may be smaller in each item: array<float>("points", {10000, 3}).up_to().
-  [[nodiscard]] ArraySpec up_to() && {
-    partial = true;
-    return std::move(*this);
-  }
-
-  /// The bytes of the whole array; an extent of zero makes it 0.
-  /// Errors  throws tandem::Error, with the array's name, when they do not fit a ptrdiff_t.
-  [[nodiscard]] std::size_t bytes() const;
-
-  /// Bytes from one element to the next along each dimension.
-  /// Errors  as bytes().
-  [[nodiscard]] std::vector<std::ptrdiff_t> strides() const;
-
-  bool operator==(const ArraySpec&) const = default;
-};
-
-/// Describes an array of T: array<std::uint8_t>("pixels", {64, 256, 256, 3}).
-template <Element T>
-[[nodiscard]] ArraySpec array(std::string name, Shape shape) {
-  return {std::move(name), dtype_of<T>, shape, sizeof(T), fields_of<T>()};
-}
-
-/// Where several arrays lie in one block: each at a 64-byte boundary. When one of them is partial, the block begins with
-/// the first extent of each, as a std::uint64_t.
-/// Threads  constant once made; shared freely.
-class ArraysLayout {
- public:
-  static constexpr std::size_t kAlignment = 64;
-
-  /// Errors  throws tandem::Error for an empty or repeated name, an element size or fields that do not fit the
-  ///         dtype, and sizes beyond the address space.
-  explicit ArraysLayout(std::vector<ArraySpec> specs);
-
-  [[nodiscard]] const std::vector<ArraySpec>& specs() const noexcept { return specs_; }
-  /// Bytes from the block's beginning to array i.
-  [[nodiscard]] std::size_t offset(std::size_t i) const noexcept { return offsets_[i]; }
-  /// Whether the block begins with extents.
-  [[nodiscard]] bool has_extents() const noexcept { return has_extents_; }
-  /// Bytes of a block: a multiple of 64; 0 when no array has an element.
-  [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
-  /// The index of the array with this name.
-  [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const noexcept {
-    for (std::size_t i = 0; i < specs_.size(); ++i) {
-      if (specs_[i].name == name) return i;
-    }
-    return std::nullopt;
-  }
-
- private:
-  std::vector<ArraySpec> specs_;
-  std::vector<std::size_t> offsets_;
-  std::size_t bytes_ = 0;
-  bool has_extents_ = false;
-};
-
 namespace detail {
 
 [[noreturn]] void refuse_name(const ArraysLayout* layout, std::string_view name);
@@ -157,6 +35,18 @@ using TensorOf = Eigen::Tensor<T, Rank, Eigen::RowMajor>;
 
 }  // namespace detail
 
+/// For the runtime: where the body that makes an item gets memory for those of its arrays that grow.
+class Growth {
+ public:
+  /// Makes room for so many rows of array i, which keeps those that it has; its place may be another then.
+  virtual void grow(std::size_t i, std::size_t rows) = 0;
+  /// For how many rows of array i there is room.
+  [[nodiscard]] virtual std::size_t room(std::size_t i) const noexcept = 0;
+
+ protected:
+  ~Growth() = default;
+};
+
 /// Views of the arrays in one block; copies nothing and owns nothing. Through a const Arrays they are constant.
 /// Lifetime  the block's: until the last handle to the item is gone. The layout must outlive it too.
 /// Threads   readers may share it; the item is constant once it has left its producer.
@@ -169,24 +59,35 @@ class Arrays {
   Arrays() noexcept = default;
 
   /// The arrays of a block. base is aligned to 64 bytes, and may be null only when layout.bytes() is 0.
-  /// extents: where the first extents are read that are not as declared, one for each array; null: at the block's
-  /// beginning, if there are any.
-  Arrays(const ArraysLayout& layout, std::byte* base, std::uint64_t* extents = nullptr)
-      : layout_{&layout}, base_{base}, extents_{extents} {
+  /// extents: where the numbers are read that a block may begin with (see ArraysLayout); null: there, if there are any.
+  /// store: of the arrays that grow, if there are any. growth: in the body that makes them.
+  Arrays(const ArraysLayout& layout, std::byte* base, std::uint64_t* extents = nullptr,
+         std::byte* store = nullptr, Growth* growth = nullptr)
+      : layout_{&layout}, base_{base}, extents_{extents}, store_{store}, growth_{growth} {
     if (extents == nullptr && layout.has_extents()) extents_ = reinterpret_cast<std::uint64_t*>(base);
     TANDEM_CHECK(reinterpret_cast<std::uintptr_t>(base) % ArraysLayout::kAlignment, ==, std::uintptr_t{0},
                  "a block of arrays begins at a multiple of 64 bytes");
   }
 
   /// How much of a partial array there is, along its first dimension; all of it unless this is called. What was
-  /// written beyond is not part of the item. Views that were taken before keep their extents.
+  /// written beyond is not part of the item. Views that were taken before keep their extents. Of an array that grows: the
+  /// same, as far as it has got memory.
   /// Errors    throws tandem::Error when the array is not partial, or has not so much room.
   void set_extent(std::string_view name, std::size_t extent);
-  /// The array's shape in this item: as declared, but for the first extent of a partial array.
+  /// In the body that makes the item: from now on an array that grows has so many rows. Those that it had it keeps; further
+  /// ones are of indeterminate contents. An item's array has none before the first call.
+  /// Views     that were taken before are not of the array any more, and must not be used: it may lie elsewhere.
+  /// Cost      memory is taken for half as many rows again as there were at least, so to append row by row is
+  ///           linear; more than enough rows, and set_extent() at the end, does without the copies. Without more memory O(1).
+  /// Waits     in a process, for the host, when it needs more memory: about the time of a wake-up.
+  /// Errors    throws MemoryError, with numbers, when there is no room (key `arrays`); Error when the array does not grow.
+  void grow(std::string_view name, std::size_t rows);
+  /// The array's shape in this item: as declared, but for the first extent of a partial array, or one that grows.
   [[nodiscard]] Shape shape(std::string_view name) const { return shape_of(index(name)); }
-  /// For the runtime: all arrays are whole.
+  /// For the runtime: all arrays are whole; those that grow have no rows.
   void make_whole() noexcept;
-  /// For the runtime: the extents as they stand in a block, none larger than declared.
+  /// For the runtime: the numbers that a block begins with, no extent larger than declared. What it says of arrays that grow
+  /// is not looked at.
   static void copy_extents(const ArraysLayout& layout, const std::byte* block,
                            std::vector<std::uint64_t>& extents);
 
@@ -241,10 +142,8 @@ class Arrays {
   }
 
   /// The first byte of an array, whatever its type.
-  [[nodiscard]] std::byte* data(std::string_view name) { return base_ + layout_->offset(index(name)); }
-  [[nodiscard]] const std::byte* data(std::string_view name) const {
-    return base_ + layout_->offset(index(name));
-  }
+  [[nodiscard]] std::byte* data(std::string_view name) { return data_of(index(name)); }
+  [[nodiscard]] const std::byte* data(std::string_view name) const { return data_of(index(name)); }
 
   /// What the array of this name is, as declared.
   [[nodiscard]] const ArraySpec& spec(std::string_view name) const { return layout_->specs()[index(name)]; }
@@ -285,12 +184,19 @@ class Arrays {
     if constexpr (Record<T>) same = same && found.item_bytes == sizeof(T) && found.fields == fields_of<T>();
     if (!same) [[unlikely]]
       detail::refuse_type(found, array<T>(std::string{}, Shape{}), rank);
-    return {base_ + layout_->offset(i), shape_of(i)};
+    return {data_of(i), shape_of(i)};
   }
 
-  // Whoever wrote the extents, none is taken that is larger than declared.
+  [[nodiscard]] std::byte* data_of(std::size_t i) const {
+    const bool grows = layout_->specs()[i].growing && extents_[i] > 0;
+    return grows ? store_ + extents_[layout_->specs().size() + i] : base_ + layout_->offset(i);
+  }
+
+  // Whoever wrote the extents, none is taken that is larger than declared. Those of arrays that grow were looked at by
+  // whoever made this.
   [[nodiscard]] Shape shape_of(std::size_t i) const {
     const ArraySpec& spec = layout_->specs()[i];
+    if (spec.growing) return spec.shape.with_first(extents_[i]);
     if (!spec.partial) return spec.shape;
     return spec.shape.with_first(std::min<std::size_t>(extents_[i], spec.shape[0]));
   }
@@ -323,7 +229,9 @@ class Arrays {
 
   const ArraysLayout* layout_ = nullptr;
   std::byte* base_ = nullptr;
-  std::uint64_t* extents_ = nullptr;  // by array; null when none is partial
+  std::uint64_t* extents_ = nullptr;  // by array, then places; null when none is partial or grows
+  std::byte* store_ = nullptr;
+  Growth* growth_ = nullptr;
 };
 
 }  // namespace tandem

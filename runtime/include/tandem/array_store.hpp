@@ -12,6 +12,7 @@
 
 #include <tandem/array.hpp>
 #include <tandem/audit.hpp>
+#include <tandem/file_mapping.hpp>
 #include <tandem/role.hpp>
 #include <tandem/segment.hpp>
 
@@ -38,6 +39,11 @@ class ArrayBlock {
   /// lent      in a worker process, for one call.
   ArrayBlock(std::byte* data, std::size_t offset, std::size_t bytes, std::size_t room, bool lent = false)
       : data_{data}, offset_{offset}, bytes_{bytes}, room_{room}, lent_{lent} {}
+  /// In a file, and in no store; the offset is a number that is no place in one.
+  ArrayBlock(std::shared_ptr<FileMapping> file, std::size_t offset, std::size_t bytes, bool lent = false);
+  static constexpr std::size_t kOfFiles = std::size_t{1} << 63;  // offsets from here on
+  /// For the host: one that nobody else has.
+  static std::size_t next_of_files() noexcept;
   ArrayBlock(const ArrayBlock&) = delete;
   ArrayBlock& operator=(const ArrayBlock&) = delete;
 
@@ -61,6 +67,11 @@ class ArrayBlock {
   }
   /// In a worker: it is lent for writing, too.
   void lend_for_writing() noexcept { for_reading_ = false; }
+  /// The file that it lies in; null: none.
+  const std::shared_ptr<FileMapping>& file() const noexcept { return file_; }
+  /// Returns when the system has written these bytes to the file.
+  /// Errors    throws Error when there is none, or it could not be written; as readable().
+  void sync(std::size_t first, std::size_t bytes) const;
   bool was_writable() const noexcept { return writable_.load(std::memory_order_relaxed); }
   /// In a worker: already writable, since an earlier call.
   void set_writable() noexcept { writable_.store(true, std::memory_order_relaxed); }
@@ -78,6 +89,7 @@ class ArrayBlock {
   const std::size_t room_;
   const bool lent_;
   bool for_reading_ = lent_;
+  const std::shared_ptr<FileMapping> file_;
   // Relaxed, both: they carry no data. A thread that a body left behind may see the end one look later.
   std::atomic<bool> over_{false};
   std::atomic<bool> writable_{false};
@@ -112,7 +124,7 @@ class ArrayStore final : public std::enable_shared_from_this<ArrayStore> {
   /// The same; null when there is no room.
   [[nodiscard]] std::shared_ptr<ArrayBlock> try_allocate(std::size_t bytes, Dtype dtype, const Shape& shape);
 
-  /// Notes who is lent an array, for arrays(); and that it is not any more.
+  /// Notes who is lent an array, for arrays(); and that it is not any more. Not of those in files, which are in no store.
   void note_holder(ArrayBlock& block, const std::string& holder);
   void forget_holder(ArrayBlock& block, const std::string& holder);
 
@@ -122,8 +134,9 @@ class ArrayStore final : public std::enable_shared_from_this<ArrayStore> {
   [[nodiscard]] bool anybody_waits() const noexcept { return waiting_.load(std::memory_order_relaxed) > 0; }
   void begin_waiting() noexcept { waiting_.fetch_add(1, std::memory_order_relaxed); }
   void end_waiting() noexcept { waiting_.fetch_sub(1, std::memory_order_relaxed); }
-  /// Whether the memory is of this store, and not of another runtime's.
+  /// Whether the memory is of this store or in a file, and not of another runtime's.
   [[nodiscard]] bool owns(const ArrayBlock& block) const noexcept {
+    if (block.file()) return true;
     return block.data_ >= segment_.base() && block.data_ < segment_.base() + segment_.size();
   }
 

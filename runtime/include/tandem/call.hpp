@@ -58,6 +58,7 @@ class LentArrays final : public ArrayFinder {
                       std::span<const std::shared_ptr<ArrayBlock>> granted = {})
       : arguments_{arguments}, granted_{granted} {}
   std::shared_ptr<ArrayBlock> find(const ArrayToken& token) override;
+  std::shared_ptr<ArrayBlock> find_file(const ArrayToken& token, const FileMapping::Facts& facts) override;
 
  private:
   std::span<const std::shared_ptr<ArrayBlock>> arguments_;

@@ -35,9 +35,10 @@ struct RequestHead {
   /// Requests before this place that the worker has not begun are taken back, see recall.hpp.
   std::atomic<std::uint64_t> recalled{0};
 
-  // What the worker's body was granted last (ReplyKind::grow). The count, of this incarnation, is stored last (release), and
-  // read first (acquire): GRANT(head).
-  std::atomic<std::uint64_t> grants{0};
+  // What the worker's body was granted last (ReplyKind::grow). Which of this incarnation's replies that answers, counted from 1,
+  // is stored last (release), and read first (acquire): GRANT(head). A count of the grants could be ahead of what the
+  // worker has asked for, once somebody has written over its replies, and then it would take what is not its own any more.
+  std::atomic<std::uint64_t> granted_reply{0};
   std::atomic<std::uint64_t> grant_offset{0};  // in the store of shared arrays
   std::atomic<std::uint64_t> grant_bytes{0};   // 0: refused
 
@@ -100,7 +101,8 @@ struct ReplyToken {
   std::uint32_t skip = 0;          // 1, done: the message makes no item
   std::uint64_t wanted_bytes = 0;  // grow: at least 1
   std::uint32_t wanted_dtype = 0;  // grow: a hint, as are the extents, for whoever looks at what is alive
-  std::uint32_t spare = 0;
+  std::uint32_t returned =
+      0;  // grow: 1 + the page of the store where memory begins that the body has done with
 };
 static_assert(sizeof(ReplyToken) == kCacheLine);
 

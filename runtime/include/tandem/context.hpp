@@ -98,8 +98,10 @@ class Context {
   /// For the runtime: whether a worker ended that may have been at this message.
   void set_begun(bool begun) noexcept { begun_ = begun; }
   [[nodiscard]] bool begun() const noexcept { return begun_; }
-  /// For the runtime: who gives shared memory to the body. Lifetime: the context's.
-  using Grant = std::function<std::shared_ptr<ArrayBlock>(std::size_t bytes, Dtype dtype, const Shape& shape)>;
+  /// For the runtime: who gives shared memory to the body. done_with: what it was given for this message and does not need
+  /// any more; null: nothing. Lifetime: the context's.
+  using Grant = std::function<std::shared_ptr<ArrayBlock>(std::size_t bytes, Dtype dtype, const Shape& shape,
+                                                          const std::shared_ptr<ArrayBlock>& done_with)>;
   void grant_from(const Grant& grant) noexcept { grant_ = &grant; }
   /// For the runtime: where this process sees the shared arrays, and how many bytes.
   void set_arrays(std::byte* arrays, std::size_t bytes) noexcept {
@@ -108,8 +110,9 @@ class Context {
   }
   [[nodiscard]] std::byte* arrays() const noexcept { return arrays_; }
   [[nodiscard]] std::size_t arrays_bytes() const noexcept { return arrays_bytes_; }
-  /// For array<T>(context, shape).
-  [[nodiscard]] std::shared_ptr<ArrayBlock> grant(std::size_t bytes, Dtype dtype, const Shape& shape) const;
+  /// For array<T>(context, shape), and Arrays::grow().
+  [[nodiscard]] std::shared_ptr<ArrayBlock> grant(std::size_t bytes, Dtype dtype, const Shape& shape,
+                                                  const std::shared_ptr<ArrayBlock>& done_with = nullptr) const;
   /// The node's name.
   [[nodiscard]] std::string_view node() const noexcept { return node_; }
 

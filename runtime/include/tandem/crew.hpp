@@ -147,6 +147,8 @@ class Crew : public Flushable {
   std::deque<Job>::iterator first_with_room();
   std::unique_ptr<PackedMessage> pack(const Lease& input) const noexcept;
   std::unique_ptr<Failure> failure_of(const Job& job) const;
+  std::unique_ptr<Failure> new_failure(const Lease& lease, std::string reason, std::string stack = {}) const;
+  void show_arrays(Lease& lease);
   void do_without_block(Lease& lease, Acts& acts);
   void flush_if_asked() noexcept;
   void reclaim(Lease& lease, int attempt, bool alone);

@@ -47,6 +47,11 @@ struct NodeInfo {
 
 using NodeTable = std::vector<std::unique_ptr<NodeInfo>>;
 
+/// Runs a body on one message, wherever it is.
+/// input     as Body::run() wants it. output: that part of a block of the node.
+/// Errors    those of the body.
+void run_body(Body& body, const NodeInfo& node, const void* input, std::byte* output, Context& context);
+
 /// The text of the exception being handled, whatever its type. Call inside a catch block.
 std::string current_exception_text();
 

@@ -143,6 +143,7 @@ class ProcessCrew final : public Crew {
   void read_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   void grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place, Acts& acts);
+  static bool take_returned(Lease& lease, std::uint32_t returned);
   void ran_out_of_memory(Worker& worker, Lease& lease, const std::string& reason, Acts& acts);
   void start_failed(Worker& worker, const std::string& reason, Acts& acts);
   void condemn(Worker& worker, std::string reason);

@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
+#include <string>
+#include <type_traits>
 #include <vector>
 
 #include <tandem/audit.hpp>
@@ -59,7 +62,28 @@ class Runtime {
     std::copy(elements.begin(), elements.end(), made.begin());
     return made;
   }
-  /// The shared arrays that are alive, by id: how large, how many handles, and which calls hold them.
+  /// An array in a file, which workers map too: a handle for readers to an existing file; or one to read and write, in a file that
+  /// is there (FileMode::update) or is made, of zeros (FileMode::create, which a spawned worker's main opens as the host has made
+  /// it). Elements in C order from the file's beginning, which may have more; nothing is in it but them.
+  ///     const auto weights = runtime.file_array<const float>("weights.bin", {1000, 1000});
+  ///     auto result = runtime.file_array<double>("result.bin", {100}, tandem::FileMode::create);
+  /// Written    is what anybody writes at once, for whoever reads the file or the array; on the disk it is when SharedArray::sync()
+  ///            has returned.
+  /// Lifetime   the mapping goes with the last handle; the file stays. It must keep its name for as long as there are handles, and its
+  ///            size: who touches what somebody has cut off ends by SIGBUS.
+  /// Errors     throws Error, with the path and what was found and wanted: no such file, or one already; no permission; not a
+  ///            regular file; too small; no room for it; a shape without elements.
+  template <class T>
+    requires(std::is_const_v<T> && Element<std::remove_const_t<T>>)
+  [[nodiscard]] SharedArray<T> file_array(const std::string& path, const Shape& shape) {
+    const ArraySpec spec = tandem::array<std::remove_const_t<T>>("a file", shape);
+    return SharedArray<T>{open_file(path, spec), 0, shape};
+  }
+  template <Element T>
+  [[nodiscard]] SharedArray<T> file_array(const std::string& path, const Shape& shape, FileMode mode) {
+    return SharedArray<T>{open_file(path, tandem::array<T>("a file", shape), mode), 0, shape};
+  }
+  /// The shared arrays that are alive, but for those in files, by id: how large, how many handles, and which calls hold them.
   [[nodiscard]] std::vector<ArrayInfo> arrays() const;
   /// Whether this process is a worker that was spawned (start = "spawn"): main runs up to where the graph of the Runtime that
   /// it belongs to starts, serves its node from there on, and never goes on. The graphs of other Runtimes end at once.
@@ -97,6 +121,8 @@ class Runtime {
   const std::shared_ptr<Core>& core() const noexcept { return core_; }
 
  private:
+  static std::shared_ptr<ArrayBlock> open_file(const std::string& path, const ArraySpec& spec,
+                                               std::optional<FileMode> mode = std::nullopt);
   std::shared_ptr<ArrayBlock> make_array(std::size_t bytes, Dtype dtype, const Shape& shape);
 
   std::shared_ptr<Core> core_;

@@ -104,6 +104,10 @@ class SharedArray {
     return SharedArray{block_, first_byte_ + first * row, part};
   }
 
+  /// Of an array in a file: returns when the system has written the elements of this handle, a slice's too.
+  /// Waits     for the disk. Errors: throws Error when the disk refuses, or the array is in no file.
+  void sync() const { held().sync(first_byte_, size() * sizeof(T)); }
+
   /// For the runtime.
   [[nodiscard]] const std::shared_ptr<ArrayBlock>& block() const noexcept { return block_; }
   [[nodiscard]] std::size_t first_byte() const noexcept { return first_byte_; }
