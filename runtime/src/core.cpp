@@ -309,7 +309,7 @@ std::uint32_t Core::choose_in_flight() const {
 void Core::plan() {
   in_flight_ = choose_in_flight();
   const bool wants_arrays = std::any_of(nodes_.begin(), nodes_.end(), [](const auto& node) {
-    return node->packs_messages() || (node->output_is_arrays() && node->layout.arrays->grows());
+    return node->packs_messages() || node->output_grows();
   });
   if (wants_arrays)
     static_cast<void>(arrays());  // for messages that are too large for a block, and for what grows

@@ -184,6 +184,8 @@ class producer_node
   }
 
   void emit(Handle item) noexcept override {
+    // What a body asked for and is not in the item ends with the body.
+    if (!core_->crew(index_).node().output_grows()) item->grants.clear();
     if (!output_.is_connected() && item->failure) tell(*item->failure);
     output_.emit(Item<Result>{std::move(item)});
   }

@@ -42,6 +42,7 @@ struct NodeInfo {
   std::shared_ptr<ArrayStore> arrays;  // of the runtime; null when it has no shared arrays
 
   bool packs_messages() const noexcept { return packing && config.placement == Placement::process; }
+  bool output_grows() const noexcept { return output_is_arrays() && layout.arrays->grows(); }
   bool output_is_arrays() const noexcept { return layout.arrays != nullptr; }
 };
 
