@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <optional>
 #include <utility>
 
 namespace tandem {
@@ -140,8 +141,39 @@ ArraysLayout::ArraysLayout(std::vector<ArraySpec> specs) : specs_{std::move(spec
                       spec.name, bytes, bytes_, kMostBytes)};
     }
     offsets_.push_back(bytes_);
+    steps_.push_back(0);
     bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
+}
+
+ArraysLayout ArraysLayout::rows(std::span<const std::string> names) const {
+  if (names.empty()) throw Error{"there is no array to split"};
+  ArraysLayout rows = *this;
+  const ArraySpec* fixed = nullptr;  // one whose first extent is the same in all items
+  for (const std::string& name : names) {
+    const auto found = find(name);
+    if (!found) detail::refuse_name(this, name);
+    const ArraySpec& spec = specs_[*found];
+    if (steps_[*found] != 0) throw Error{fmt::format("array '{}' is a part already", name)};
+    if (spec.shape.rank() == 0) {
+      throw Error{fmt::format("array '{}' has no dimension along which it could be split; name the arrays that are "
+                              "to be split without it",
+                              name)};
+    }
+    if (!spec.partial) {
+      if (fixed == nullptr) fixed = &spec;
+      if (fixed->shape[0] != spec.shape[0]) {
+        throw Error{fmt::format("arrays '{}' {} and '{}' {} differ in their first extents; declare them equal, or "
+                                "name the arrays that are to be split",
+                                fixed->name, to_string(fixed->shape), name, to_string(spec.shape))};
+      }
+    }
+    ArraySpec& row = rows.specs_[*found];
+    row.shape = Shape{std::span{spec.shape.begin() + 1, spec.shape.end()}};
+    row.partial = false;
+    rows.steps_[*found] = row.bytes();
+  }
+  return rows;
 }
 
 void Arrays::set_extent(std::string_view name, std::size_t extent) {
@@ -166,6 +198,20 @@ void Arrays::make_whole() noexcept {
     const Shape& shape = layout_->specs()[i].shape;
     extents_[i] = shape.rank() == 0 ? 0 : shape[0];
   }
+}
+
+std::size_t Arrays::count_rows(const ArraysLayout& rows) const {
+  std::optional<std::size_t> first;
+  for (std::size_t i = 0; i < layout_->specs().size(); ++i) {
+    if (layout_->specs()[i].shape.rank() == rows.specs()[i].shape.rank()) continue;  // whole in each
+    if (!first) first = i;
+    const std::size_t wanted = shape_of(*first)[0];
+    if (shape_of(i)[0] == wanted) continue;
+    throw Error{fmt::format("array '{}' has {} rows in this item, and array '{}' {}; give all of them as many with "
+                            "set_extent(), or name the arrays that are to be split",
+                            layout_->specs()[*first].name, wanted, layout_->specs()[i].name, shape_of(i)[0])};
+  }
+  return first ? shape_of(*first)[0] : 0;
 }
 
 void Arrays::copy_extents(const ArraysLayout& layout, const std::byte* block,
@@ -200,6 +246,13 @@ void refuse_type(const ArraySpec& found, const ArraySpec& wanted, std::optional<
   throw TypeError{fmt::format("array '{}' is {} with shape {}; asked for as {}{}", found.name,
                               describe_type(found), to_string(found.shape), describe_type(wanted),
                               rank ? fmt::format(" with rank {}", *rank) : "")};
+}
+
+void refuse_alignment(std::string_view name, std::size_t step) {
+  throw TypeError{fmt::format("array '{}': each part of it is {} bytes long, so most begin at no multiple of {}, as matrix(), "
+                              "vector() and tensor() need it; use span(), or pad the parts to {} bytes",
+                              name, step, ArraysLayout::kAlignment,
+                              (step + ArraysLayout::kAlignment - 1) / ArraysLayout::kAlignment * ArraysLayout::kAlignment)};
 }
 
 }  // namespace detail

@@ -313,8 +313,8 @@ void Worker::work(const RequestToken& request) {
   at_ = &request;
   std::byte* const output = block(node_, request.block) + node_.layout.output_offset();
   Arrays input_arrays;
-  const void* const input = find_input(request, input_arrays);
   try {
+    const void* const input = find_input(request, input_arrays);
     if (node_.output_is_arrays()) {
       Arrays output_arrays{*node_.layout.arrays, output};
       output_arrays.make_whole();
@@ -359,11 +359,14 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (request.input_node == kBlockInput) return block(node_, request.block);
   const NodeInfo& maker = *(*plan_.nodes)[request.input_node];
   std::byte* const made = block(maker, request.input_block) + maker.layout.output_offset();
-  if (!maker.output_is_arrays()) return made;
+  BlockPart part;
+  std::memcpy(&part, request.message, sizeof part);
+  if (!maker.output_is_arrays()) return made + part.offset;
   // Once, as in the host: the input's maker may go on writing there.
   Arrays::copy_extents(*maker.layout.arrays, made, input_extents_);
   arrays =
       Arrays{*maker.layout.arrays, made, maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr};
+  if (part.split != 0) arrays = arrays.row((*plan_.splits)[part.split - 1]->rows_of(maker), part.row);
   return &arrays;
 }
 

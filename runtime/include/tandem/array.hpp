@@ -128,6 +128,13 @@ class ArraysLayout {
   [[nodiscard]] bool has_extents() const noexcept { return has_extents_; }
   /// Bytes of a block: a multiple of 64; 0 when no array has an element.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  /// How one row of the named arrays is seen in such a block, along their first dimension; the other arrays are whole in
+  /// each row. For Arrays::row().
+  /// Errors  throws tandem::Error when a name is unknown, or an array has no dimension; when extents differ that are not
+  ///         only upper bounds; when these are rows already, or none is named.
+  [[nodiscard]] ArraysLayout rows(std::span<const std::string> names) const;
+  /// Bytes from one row of array i to the next; 0 when it is whole.
+  [[nodiscard]] std::size_t step(std::size_t i) const noexcept { return steps_[i]; }
   /// The index of the array with this name.
   [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const noexcept {
     for (std::size_t i = 0; i < specs_.size(); ++i) {
@@ -139,6 +146,7 @@ class ArraysLayout {
  private:
   std::vector<ArraySpec> specs_;
   std::vector<std::size_t> offsets_;
+  std::vector<std::size_t> steps_;
   std::size_t bytes_ = 0;
   bool has_extents_ = false;
 };
@@ -147,6 +155,7 @@ namespace detail {
 
 [[noreturn]] void refuse_name(const ArraysLayout* layout, std::string_view name);
 [[noreturn]] void refuse_type(const ArraySpec& found, const ArraySpec& wanted, std::optional<std::size_t> rank);
+[[noreturn]] void refuse_alignment(std::string_view name, std::size_t step);
 
 template <class T>
 using MatrixOf = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -162,6 +171,8 @@ using TensorOf = Eigen::Tensor<T, Rank, Eigen::RowMajor>;
 /// Threads   readers may share it; the item is constant once it has left its producer.
 /// Errors    every look-up throws tandem::TypeError when there is no array of that name, or when its dtype or
 ///           rank differs from the one asked for.
+/// Parts     of a split_node: where the part of an array is no multiple of 64 bytes long, matrix(), vector() and tensor(), which
+///           promise Eigen that alignment, throw tandem::TypeError, in each part; span() and scalar() view it.
 /// Cost      O(number of arrays), no allocation.
 class Arrays {
  public:
@@ -184,6 +195,16 @@ class Arrays {
   void set_extent(std::string_view name, std::size_t extent);
   /// The array's shape in this item: as declared, but for the first extent of a partial array.
   [[nodiscard]] Shape shape(std::string_view name) const { return shape_of(index(name)); }
+  /// For the runtime: how many rows there are in this item. rows: of this one's layout.
+  /// Errors    throws tandem::Error when the arrays do not have equally many.
+  [[nodiscard]] std::size_t count_rows(const ArraysLayout& rows) const;
+  /// For the runtime: one of them. Lifetime: as this one's, and that of rows.
+  [[nodiscard]] Arrays row(const ArraysLayout& rows, std::size_t number) const noexcept {
+    Arrays row = *this;
+    row.layout_ = &rows;
+    row.row_ = number;
+    return row;
+  }
   /// For the runtime: all arrays are whole.
   void make_whole() noexcept;
   /// For the runtime: the extents as they stand in a block, none larger than declared.
@@ -241,10 +262,8 @@ class Arrays {
   }
 
   /// The first byte of an array, whatever its type.
-  [[nodiscard]] std::byte* data(std::string_view name) { return base_ + layout_->offset(index(name)); }
-  [[nodiscard]] const std::byte* data(std::string_view name) const {
-    return base_ + layout_->offset(index(name));
-  }
+  [[nodiscard]] std::byte* data(std::string_view name) { return begin_of(index(name)); }
+  [[nodiscard]] const std::byte* data(std::string_view name) const { return begin_of(index(name)); }
 
   /// What the array of this name is, as declared.
   [[nodiscard]] const ArraySpec& spec(std::string_view name) const { return layout_->specs()[index(name)]; }
@@ -262,6 +281,7 @@ class Arrays {
   struct Place {
     std::byte* data;
     Shape shape;
+    std::size_t step;
 
     template <class T>
     [[nodiscard]] T* as() const {
@@ -285,7 +305,19 @@ class Arrays {
     if constexpr (Record<T>) same = same && found.item_bytes == sizeof(T) && found.fields == fields_of<T>();
     if (!same) [[unlikely]]
       detail::refuse_type(found, array<T>(std::string{}, Shape{}), rank);
-    return {base_ + layout_->offset(i), shape_of(i)};
+    return {begin_of(i), shape_of(i), layout_->step(i)};
+  }
+
+  template <class T>
+  [[nodiscard]] Place locate_aligned(std::string_view name, std::size_t rank) const {
+    const Place place = locate<T>(name, rank);
+    if (place.step % ArraysLayout::kAlignment != 0) [[unlikely]]
+      detail::refuse_alignment(name, place.step);
+    return place;
+  }
+
+  [[nodiscard]] std::byte* begin_of(std::size_t i) const {
+    return base_ + layout_->offset(i) + row_ * layout_->step(i);
   }
 
   // Whoever wrote the extents, none is taken that is larger than declared.
@@ -303,19 +335,19 @@ class Arrays {
 
   template <class T, class Matrix>
   [[nodiscard]] Eigen::Map<Matrix, Eigen::Aligned64> matrix_of(std::string_view name) const {
-    const Place place = locate<T>(name, 2);
+    const Place place = locate_aligned<T>(name, 2);
     return {place.as<T>(), place.extent(0), place.extent(1)};
   }
 
   template <class T, class Vector>
   [[nodiscard]] Eigen::Map<Vector, Eigen::Aligned64> vector_of(std::string_view name) const {
-    const Place place = locate<T>(name, 1);
+    const Place place = locate_aligned<T>(name, 1);
     return {place.as<T>(), place.extent(0)};
   }
 
   template <class T, int Rank, class Tensor>
   [[nodiscard]] Eigen::TensorMap<Tensor, Eigen::Aligned> tensor_of(std::string_view name) const {
-    const Place place = locate<T>(name, Rank);
+    const Place place = locate_aligned<T>(name, Rank);
     Eigen::array<Eigen::Index, Rank> extents{};
     for (std::size_t i = 0; i < Rank; ++i) extents[i] = place.extent(i);
     return {place.as<T>(), extents};
@@ -324,6 +356,7 @@ class Arrays {
   const ArraysLayout* layout_ = nullptr;
   std::byte* base_ = nullptr;
   std::uint64_t* extents_ = nullptr;  // by array; null when none is partial
+  std::size_t row_ = 0;
 };
 
 }  // namespace tandem

@@ -8,6 +8,7 @@
 #include <tandem/doorbell.hpp>
 #include <tandem/node.hpp>
 #include <tandem/role.hpp>
+#include <tandem/split.hpp>
 
 namespace tandem {
 
@@ -15,6 +16,7 @@ namespace tandem {
 /// inherited by every worker as it stood then. A spawned worker builds its own.
 struct WorkerPlan {
   const NodeTable* nodes = nullptr;
+  const SplitTable* splits = nullptr;
   const NodeInfo* node = nullptr;
   ChannelLayout channel;
   std::byte* base = nullptr;  // of the segment
