@@ -159,7 +159,7 @@ TEST_P(Split, EndsRoundsBehindTheirParts) {
     if (!ordered()) std::sort(rows.begin(), rows.end());
     EXPECT_EQ(rows, wanted);
     EXPECT_EQ(places.size(), wanted.size());
-    EXPECT_EQ(*places.rbegin() + 1, wanted.size());
+    EXPECT_TRUE(places.contains(wanted.size() - 1));
   }
   EXPECT_FALSE(line.stream.next());
   EXPECT_TRUE(line.stream.ended());

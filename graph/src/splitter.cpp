@@ -118,9 +118,14 @@ std::optional<Handle> Splitter::wait_item(const Cancelled& cancelled) noexcept {
 
 void Splitter::take_apart(const Handle& item, const Cancelled& cancelled) noexcept {
   Lease& whole = *item;
-  if (whole.root->epoch > rounds_.number()) rounds_.begin(source_, whole.root->epoch);
+  const std::uint64_t epoch = whole.root->epoch;
+  // The next round's first item ends a round, too, if it came before the mark, or a plain node dropped that: where no order
+  // is restored, all items of a round are here before its mark is made.
+  while (rounds_.number() < epoch) {
+    if (!end_round(cancelled)) return;
+  }
   if (whole.root->ends_epoch) {
-    if (Lease* const mark = rounds_.wait_mark(source_, cancelled)) hand_on(Handle{mark, Part::graph});
+    if (rounds_.number() == epoch) end_round(cancelled);
     return;
   }
   if (whole.skipped) return;
@@ -134,6 +139,13 @@ void Splitter::take_apart(const Handle& item, const Cancelled& cancelled) noexce
   make_failure(whole,
                std::make_unique<Failure>(Failure{name_, whole.sequence, -1, 1, "cannot split the item: " + *problem}),
                cancelled);
+}
+
+bool Splitter::end_round(const Cancelled& cancelled) noexcept {
+  Lease* const mark = rounds_.wait_mark(source_, cancelled);
+  if (mark == nullptr) return false;
+  hand_on(Handle{mark, Part::graph});
+  return true;
 }
 
 void Splitter::make_parts(Lease& whole, std::size_t count, const Cancelled& cancelled) noexcept {

@@ -85,6 +85,7 @@ class Splitter : protected Member {
   void run() noexcept;
   std::optional<Handle> wait_item(const Cancelled& cancelled) noexcept;
   void take_apart(const Handle& item, const Cancelled& cancelled) noexcept;
+  bool end_round(const Cancelled& cancelled) noexcept;
   void make_parts(Lease& whole, std::size_t count, const Cancelled& cancelled) noexcept;
   void make_failure(Lease& whole, std::unique_ptr<Failure> failure, const Cancelled& cancelled) noexcept;
   void begin_part(Lease& part, Lease& whole, std::size_t number, std::size_t count) const noexcept;
