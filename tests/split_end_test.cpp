@@ -48,7 +48,8 @@ TEST_P(SplitHeld, PartsAreAnErrorWhenAllAreAndNoHang) {
 
 // All credits of the commander: one part of each of its items.
 TEST_P(SplitHeld, ItemsAreAnErrorWhenAllAreAndNoHang) {
-  PartsLine line{config({{"in_flight", "4"}, {"hold_timeout", "50 ms"}}), CountTo{20}, 2, MakeRows{two}, ReadRow{}};
+  PartsLine line{config({{"in_flight", "4"}, {"hold_timeout", "50 ms"}}), CountTo{20}, 2, MakeRows{two},
+                 ReadRow{}};
   std::vector<Item<Row>> held;
   for (int i = 0; i < 8 && held.size() < 4; ++i) {
     auto item = line.stream.next();
@@ -197,7 +198,8 @@ TEST_P(SplitEnd, ComesWithAnErrorWhenThePlainNodeBehindThrows) {
   producer_node<Number, Arrays> make{graph, runtime, "make", row_arrays(100), MakeRows{hundred}};
   split_node<Arrays> parts{graph, runtime, "parts", {"words", "tags"}};
   flow::function_node<Item<Arrays>, Item<Arrays>> plain{graph, flow::serial, [](const Item<Arrays>& item) {
-                                                          if (item.sequence() == 20) throw std::runtime_error("no");
+                                                          if (item.sequence() == 20)
+                                                            throw std::runtime_error("no");
                                                           return item;
                                                         }};
   stream_node<Arrays> stream{graph, runtime};
@@ -206,7 +208,9 @@ TEST_P(SplitEnd, ComesWithAnErrorWhenThePlainNodeBehindThrows) {
   flow::make_edge(parts, plain);
   flow::make_edge(plain, stream);
   EXPECT_THROW(
-      for (const auto& item : stream) { EXPECT_TRUE(item.ok()); }, Error);
+      for (const auto& item
+           : stream) { EXPECT_TRUE(item.ok()); },
+      Error);
   runtime.stop();
   EXPECT_THROW(graph.wait_for_all(), std::runtime_error);
 }
@@ -255,14 +259,16 @@ class SplitMisuse : public TandemTest {
 };
 
 TEST_F(SplitMisuse, OfAnArrayWithoutDimensionIsToldWithItsName) {
-  EXPECT_EQ(refused({array<int>("rows", {2, 3}), array<int>("total", {})}, {}),
-            "node 'parts', message 0, attempt 1: cannot split the item: array 'total' has no dimension along which "
-            "it could be split; name the arrays that are to be split without it");
+  EXPECT_EQ(
+      refused({array<int>("rows", {2, 3}), array<int>("total", {})}, {}),
+      "node 'parts', message 0, attempt 1: cannot split the item: array 'total' has no dimension along which "
+      "it could be split; name the arrays that are to be split without it");
 }
 
 TEST_F(SplitMisuse, OfArraysOfDifferentLengthsIsToldWithBoth) {
   EXPECT_EQ(refused({array<int>("rows", {2, 3}), array<int>("tags", {5})}, {}),
-            "node 'parts', message 0, attempt 1: cannot split the item: arrays 'rows' (2, 3) and 'tags' (5) differ in "
+            "node 'parts', message 0, attempt 1: cannot split the item: arrays 'rows' (2, 3) and 'tags' (5) "
+            "differ in "
             "their first extents; declare them equal, or name the arrays that are to be split");
 }
 
@@ -315,9 +321,10 @@ TEST_F(SplitMisuse, OfAnEigenViewIsRefusedInEachPartWhoseRowsAreNotAligned) {
   flow::make_edge(parts, stream);
   std::uint64_t count = 0;
   for (const auto& item : stream) {
-    EXPECT_EQ(thrown_text<TypeError>([&] { (void)item->vector<float>("points"); }),
-              "array 'points': each part of it is 20 bytes long, so most begin at no multiple of 64, as matrix(), "
-              "vector() and tensor() need it; use span(), or pad the parts to 64 bytes");
+    EXPECT_EQ(
+        thrown_text<TypeError>([&] { (void)item->vector<float>("points"); }),
+        "array 'points': each part of it is 20 bytes long, so most begin at no multiple of 64, as matrix(), "
+        "vector() and tensor() need it; use span(), or pad the parts to 64 bytes");
     EXPECT_EQ(item->span<float>("points")[4], static_cast<float>(5 * item.part() + 4));
     EXPECT_EQ(item->shape("points"), Shape{5});
     ++count;

@@ -110,10 +110,8 @@ TEST_P(Split, TellsAPartsErrorByThePartsNumber) {
     if (row.message == 1 && row.row == 1) throw std::runtime_error("cannot read it");
     return row;
   };
-  PartsLine line{config({{"in_flight", "1"}}), CountTo{3},
-                 2,
-                 MakeRows{[](std::uint64_t) -> std::size_t { return 2; }},
-                 read};
+  PartsLine line{config({{"in_flight", "1"}}), CountTo{3}, 2,
+                 MakeRows{[](std::uint64_t) -> std::size_t { return 2; }}, read};
   EXPECT_THAT(take_told(line.stream), ElementsAre("0.0", "0.1", "1.0", "read 3: cannot read it", "2.0", "2.1"));
 }
 
@@ -123,11 +121,12 @@ TEST_P(Split, RefusesArraysOfDifferentLengthsAndGoesOn) {
     if (in.value == 1) out.set_extent("tags", 1);
   };
   PartsLine line{config({{"in_flight", "1"}}), CountTo{3}, 2, make, ReadRow{}};
-  EXPECT_THAT(take_told(line.stream),
-              ElementsAre("0.0", "0.1",
-                          "parts 1: cannot split the item: array 'words' has 2 rows in this item, and array 'tags' 1; "
-                          "give all of them as many with set_extent(), or name the arrays that are to be split",
-                          "2.0", "2.1"));
+  EXPECT_THAT(
+      take_told(line.stream),
+      ElementsAre("0.0", "0.1",
+                  "parts 1: cannot split the item: array 'words' has 2 rows in this item, and array 'tags' 1; "
+                  "give all of them as many with set_extent(), or name the arrays that are to be split",
+                  "2.0", "2.1"));
 }
 
 struct Rounds {
@@ -165,8 +164,40 @@ TEST_P(Split, EndsRoundsBehindTheirParts) {
   EXPECT_TRUE(line.stream.ended());
 }
 
+// By a plain node: the next round's first item tells of it, too.
+TEST_P(Split, EndsARoundWhoseMarkWasDropped) {
+  Runtime runtime{config({}, {"make"})};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", Rounds{3, 5}};
+  using SomeNumbers = Several<Number, 2>;
+  producer_node<Number, SomeNumbers> make{graph, runtime, "make", [](const Number& in, SomeNumbers& out) {
+                                            out.push_back(in);
+                                            out.push_back(in);
+                                          }};
+  flow::function_node<Item<SomeNumbers>, Item<SomeNumbers>> filter{
+      graph, flow::serial,
+      [](const Item<SomeNumbers>& item) { return item.ends_epoch() ? Item<SomeNumbers>{} : item; }};
+  split_node<SomeNumbers> parts{graph, runtime, "parts"};
+  stream_node<Number> stream{graph, runtime};
+  flow::make_edge(numbers, make);
+  flow::make_edge(make, filter);
+  flow::make_edge(filter, parts);
+  flow::make_edge(parts, stream);
+  for (std::uint64_t round = 0; round < 3; ++round) {
+    std::uint64_t count = 0;
+    for (const auto& item : stream) {
+      EXPECT_EQ(item.epoch(), round);
+      EXPECT_EQ(item.index(), count);
+      ++count;
+    }
+    EXPECT_EQ(count, 10U);
+  }
+  EXPECT_TRUE(stream.ended());
+}
+
 TEST_P(Split, EndsRoundsWithoutAnyPart) {
-  PartsLine line{config(), Rounds{3, 4}, 4, MakeRows{[](std::uint64_t) -> std::size_t { return 0; }}, ReadRow{}};
+  PartsLine line{config(), Rounds{3, 4}, 4, MakeRows{[](std::uint64_t) -> std::size_t { return 0; }},
+                 ReadRow{}};
   for (int round = 0; round < 3; ++round) {
     EXPECT_FALSE(line.stream.next());
     EXPECT_EQ(line.stream.epoch(), std::uint64_t(round) + 1);
@@ -273,9 +304,8 @@ TEST_P(Split, LetsBranchesBehindItJoinByNumber) {
   producer_node<Number, Arrays> make{graph, runtime, "make", row_arrays(4), MakeRows{none_to_four}};
   split_node<Arrays> parts{graph, runtime, "parts", {"words", "tags"}};
   producer_node<Arrays, Row> read{graph, runtime, "read", ReadRow{}};
-  producer_node<Arrays, Number> sum{graph, runtime, "sum", [](const Arrays& in) {
-                                      return Number{in.span<std::uint64_t>("words")[0]};
-                                    }};
+  producer_node<Arrays, Number> sum{
+      graph, runtime, "sum", [](const Arrays& in) { return Number{in.span<std::uint64_t>("words")[0]}; }};
   using Both = std::tuple<Item<Row>, Item<Number>>;
   flow::join_node<Both, flow::key_matching<std::uint64_t>> join{
       graph, [](const Item<Row>& item) { return item.sequence(); },
@@ -376,7 +406,7 @@ TEST_P(Split, TakesACommandersMessagesApart) {
     for (std::uint64_t one = 0; one < message % 4; ++one) wanted.push_back(message * 10 + one);
   }
   EXPECT_EQ(read_commanded<Number>(config({}, {"read"})), wanted);  // in the token
-  if (place().is_spawned()) return;                     // whose workers belong to the first Runtime
+  if (place().is_spawned()) return;                                 // whose workers belong to the first Runtime
   EXPECT_EQ(read_commanded<Words>(config({}, {"read"})), wanted);   // in the block
 }
 

@@ -19,7 +19,8 @@ void Rounds::wait_round(Source& source, const std::function<bool()>& cancelled) 
     seen = left;
     if (!told && Clock::now() - since >= core_.config().hold_timeout) {
       told = true;
-      log_warning(who_ + ": the end of round " + std::to_string(number_) + " waits for " + std::to_string(left) +
+      log_warning(who_ + ": the end of round " + std::to_string(number_) + " waits for " +
+                  std::to_string(left) +
                   " of its items, which are still in the graph; a plain node must not keep items until the "
                   "round's mark comes where no order is restored: put a sequencer_node before it, with "
                   "deterministic = true");

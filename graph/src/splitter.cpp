@@ -137,7 +137,8 @@ void Splitter::take_apart(const Handle& item, const Cancelled& cancelled) noexce
   } catch (...) { problem = current_exception_text(); }
   if (!problem) return make_parts(whole, count, cancelled);
   make_failure(whole,
-               std::make_unique<Failure>(Failure{name_, whole.sequence, -1, 1, "cannot split the item: " + *problem}),
+               std::make_unique<Failure>(Failure{name_, whole.sequence, -1, 1,
+                                                 "cannot split the item: " + *problem}),
                cancelled);
 }
 
@@ -163,7 +164,8 @@ void Splitter::make_parts(Lease& whole, std::size_t count, const Cancelled& canc
   }
 }
 
-void Splitter::make_failure(Lease& whole, std::unique_ptr<Failure> failure, const Cancelled& cancelled) noexcept {
+void Splitter::make_failure(Lease& whole, std::unique_ptr<Failure> failure,
+                            const Cancelled& cancelled) noexcept {
   Lease* const part = source_.wait_acquire(cancelled);
   if (part == nullptr) return;
   begin_part(*part, whole, 0, 1);

@@ -156,16 +156,18 @@ ArraysLayout ArraysLayout::rows(std::span<const std::string> names) const {
     const ArraySpec& spec = specs_[*found];
     if (steps_[*found] != 0) throw Error{fmt::format("array '{}' is a part already", name)};
     if (spec.shape.rank() == 0) {
-      throw Error{fmt::format("array '{}' has no dimension along which it could be split; name the arrays that are "
-                              "to be split without it",
-                              name)};
+      throw Error{
+          fmt::format("array '{}' has no dimension along which it could be split; name the arrays that are "
+                      "to be split without it",
+                      name)};
     }
     if (!spec.partial) {
       if (fixed == nullptr) fixed = &spec;
       if (fixed->shape[0] != spec.shape[0]) {
-        throw Error{fmt::format("arrays '{}' {} and '{}' {} differ in their first extents; declare them equal, or "
-                                "name the arrays that are to be split",
-                                fixed->name, to_string(fixed->shape), name, to_string(spec.shape))};
+        throw Error{
+            fmt::format("arrays '{}' {} and '{}' {} differ in their first extents; declare them equal, or "
+                        "name the arrays that are to be split",
+                        fixed->name, to_string(fixed->shape), name, to_string(spec.shape))};
       }
     }
     ArraySpec& row = rows.specs_[*found];
@@ -207,9 +209,10 @@ std::size_t Arrays::count_rows(const ArraysLayout& rows) const {
     if (!first) first = i;
     const std::size_t wanted = shape_of(*first)[0];
     if (shape_of(i)[0] == wanted) continue;
-    throw Error{fmt::format("array '{}' has {} rows in this item, and array '{}' {}; give all of them as many with "
-                            "set_extent(), or name the arrays that are to be split",
-                            layout_->specs()[*first].name, wanted, layout_->specs()[i].name, shape_of(i)[0])};
+    throw Error{
+        fmt::format("array '{}' has {} rows in this item, and array '{}' {}; give all of them as many with "
+                    "set_extent(), or name the arrays that are to be split",
+                    layout_->specs()[*first].name, wanted, layout_->specs()[i].name, shape_of(i)[0])};
   }
   return first ? shape_of(*first)[0] : 0;
 }
@@ -249,10 +252,11 @@ void refuse_type(const ArraySpec& found, const ArraySpec& wanted, std::optional<
 }
 
 void refuse_alignment(std::string_view name, std::size_t step) {
-  throw TypeError{fmt::format("array '{}': each part of it is {} bytes long, so most begin at no multiple of {}, as matrix(), "
-                              "vector() and tensor() need it; use span(), or pad the parts to {} bytes",
-                              name, step, ArraysLayout::kAlignment,
-                              (step + ArraysLayout::kAlignment - 1) / ArraysLayout::kAlignment * ArraysLayout::kAlignment)};
+  throw TypeError{fmt::format(
+      "array '{}': each part of it is {} bytes long, so most begin at no multiple of {}, as matrix(), "
+      "vector() and tensor() need it; use span(), or pad the parts to {} bytes",
+      name, step, ArraysLayout::kAlignment,
+      (step + ArraysLayout::kAlignment - 1) / ArraysLayout::kAlignment * ArraysLayout::kAlignment)};
 }
 
 }  // namespace detail

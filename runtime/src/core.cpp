@@ -68,8 +68,8 @@ Source& Core::add_source(std::string name, std::function<std::unique_ptr<Message
 std::uint32_t Core::add_split(std::string name, std::vector<std::string> arrays) {
   must_be_gathering();
   splits_.push_back(std::make_unique<Split>(name, std::move(arrays)));
-  split_sources_.push_back(
-      &add_source(std::move(name), [](std::uint32_t) { return std::make_unique<NoStore>(); }));
+  split_sources_.push_back(&add_source(std::move(name),
+                                       [](std::uint32_t) { return std::make_unique<NoStore>(); }));
   sources_.back().split = true;
   return static_cast<std::uint32_t>(splits_.size() - 1);
 }
@@ -339,7 +339,8 @@ std::string Core::plan_text() const {
   for (const SourceEntry& entry : sources_)
     plan.add("the graph", "source of messages", fmt::format("'{}'", entry.name));
   for (const auto& split : splits_)
-    plan.add("the graph", "arrays that are split", fmt::format("'{}': {}", split->name(), fmt::join(split->arrays(), ", ")));
+    plan.add("the graph", "arrays that are split",
+             fmt::format("'{}': {}", split->name(), fmt::join(split->arrays(), ", ")));
   for (const auto& node : nodes_) plan.add(*node);
   for (const auto& parameter : parameters_)
     plan.add("the runtime", "bytes of a Parameter", fmt::format("{}", parameter->shared_bytes()));

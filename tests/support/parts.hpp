@@ -33,8 +33,8 @@ constexpr std::size_t kRowWords = 16;
 
 /// What fill_rows() fills, for up to so many rows: rows of 128 bytes, rows of 8 bytes, and one that is no row.
 inline std::vector<ArraySpec> row_arrays(std::size_t most) {
-  return {array<std::uint64_t>("words", {most, kRowWords}).up_to(), array<std::uint64_t>("tags", {most}).up_to(),
-          array<std::uint64_t>("all", {3})};
+  return {array<std::uint64_t>("words", {most, kRowWords}).up_to(),
+          array<std::uint64_t>("tags", {most}).up_to(), array<std::uint64_t>("all", {3})};
 }
 inline void fill_rows(const Number& in, std::size_t rows, Arrays& out) {
   out.set_extent("words", rows);
@@ -158,12 +158,14 @@ inline std::string split_name(const testing::TestParamInfo<std::tuple<Place, boo
 
 }  // namespace tandem::test
 
-#define TANDEM_FOR_ALL_SPLITS(SUITE)                                                                             \
-  INSTANTIATE_TEST_SUITE_P(                                                                                      \
-      , SUITE,                                                                                                   \
-      testing::Combine(testing::Values(::tandem::test::Place{"thread", 1}, ::tandem::test::Place{"thread", 2},   \
-                                       ::tandem::test::Place{"thread", 8}, ::tandem::test::Place{"process", 1},  \
-                                       ::tandem::test::Place{"process", 2}, ::tandem::test::Place{"process", 8}, \
-                                       ::tandem::test::Place{"spawn", 2}),                                       \
-                       testing::Bool()),                                                                         \
-      ::tandem::test::split_name)
+#define TANDEM_FOR_ALL_SPLITS(SUITE)                                                             \
+  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                              \
+                           testing::Combine(testing::Values(::tandem::test::Place{"thread", 1},  \
+                                                            ::tandem::test::Place{"thread", 2},  \
+                                                            ::tandem::test::Place{"thread", 8},  \
+                                                            ::tandem::test::Place{"process", 1}, \
+                                                            ::tandem::test::Place{"process", 2}, \
+                                                            ::tandem::test::Place{"process", 8}, \
+                                                            ::tandem::test::Place{"spawn", 2}),  \
+                                            testing::Bool()),                                    \
+                           ::tandem::test::split_name)

@@ -27,7 +27,8 @@ class Several {
   /// Errors    throws Error when there is no room for another.
   void push_back(const T& value) {
     if (size() == Most)
-      throw Error("a Several has room for " + std::to_string(Most) + ", and one more was put into it; declare more");
+      throw Error("a Several has room for " + std::to_string(Most) +
+                  ", and one more was put into it; declare more");
     places_[size()] = value;
     ++count_;
   }

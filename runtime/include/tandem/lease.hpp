@@ -54,12 +54,12 @@ class Handle;
 
 /// Of a message that a split_node made: which part of which item it is.
 struct Piece {
-  Lease* whole = nullptr;      // that item, kept by one user's handle; null: this is no part
-  Lease* block = nullptr;      // the item in whose block it lies; null: in a commander's messages
-  std::uint64_t number = 0;    // from 0
-  std::uint64_t count = 1;     // how many parts the item has
-  std::uint64_t offset = 0;    // of a struct: bytes from the beginning of the block's output
-  std::uint32_t split = kNone; // of arrays: which split node it was
+  Lease* whole = nullptr;       // that item, kept by one user's handle; null: this is no part
+  Lease* block = nullptr;       // the item in whose block it lies; null: in a commander's messages
+  std::uint64_t number = 0;     // from 0
+  std::uint64_t count = 1;      // how many parts the item has
+  std::uint64_t offset = 0;     // of a struct: bytes from the beginning of the block's output
+  std::uint32_t split = kNone;  // of arrays: which split node it was
 
   static constexpr std::uint32_t kNone = 0xFFFFFFFFU;
 };
