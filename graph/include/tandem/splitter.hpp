@@ -29,19 +29,19 @@ namespace tandem {
 /// keeps it by one user's handle. So its commander's messages in the graph are those that have yet to come here, and its credit
 /// is free when the last part is gone. Parts are messages of a source of this node's, with credits of their own:
 ///
-///     what waits                    for                           woken by, if need be never
-///     this thread                   an item                       put(), the end of its source, close(); each second it asks
-///                                                                 whether the graph was cancelled
-///     this thread, item in hand     a credit of its source        the thread that drops a part's last handle; stop(); the same
-///     a commander                   a credit, with all its items  the end of a part's last handle
-///                                   here or in parts
-///     a consumer who holds all      nobody: Core::waits_for_user() finds no message in any graph, and no split node that
-///     parts, or all of an item's    has both an item and a credit; hold_timeout
-///     `stop()`                      this thread                   Source::stop() and close() wake it, for good
-///     the end (Ending)              all counts                    whoever brings the last of them to zero
+///     who waits                   for         woken by, or told
+///     this thread                 an item     put(), the end of its source, close(); looks each second whether the graph
+///                                             was cancelled
+///     this thread, item in hand   a credit    the thread that drops a part's last handle; Source::stop(); looks likewise
+///     a commander whose items     a credit    the thread that drops the last part of one
+///     are all here or in parts
+///     a consumer who holds all    an item     an error after `hold_timeout`: Core::waits_for_user() finds no message in the
+///     parts, or one of each item              graph, and no split node that has both an item and a credit
+///     stop()                      the thread  its own close() and Source::stop() end the thread's waits, for good
+///     a stream, at the end        the end     Ending, by whoever brings the last count to zero
 ///
-/// No credit is waited for by one who holds one of the same source: parts go on whatever becomes of items, and items wait for
-/// parts only. So what holds all of a source's credits and is not the user is on its way.
+/// Nobody waits for a credit of a source with a message of the same source in hand: items wait for parts, and parts for
+/// nothing here. So as long as the user does not hold them, parts go on to their end, and then the items.
 /// Threads   take() by any; what is virtual is called by the node's thread, in one item at a time.
 class Splitter : protected Member {
  protected:
