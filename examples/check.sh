@@ -44,17 +44,19 @@ picture() {
   head -c $(($1 * $2 * 3)) /dev/zero | tr '\0' '\200'
 }
 
-echo "pull, points and chain, on threads and in processes"
+echo "pull, points, chain and parts, on threads and in processes"
 same_output pull.expected pull
 same_output points.expected points
 same_output chain.expected chain
 same_output recipes.expected recipes
+same_output parts.expected parts
 for placement in thread process; do
   for workers in 1 4; do
     reader=("--tandem.node.reader.placement=$placement" "--tandem.node.reader.workers=$workers")
     same_output pull.expected pull "${reader[@]}"
     same_output points.expected points "${reader[@]}"
     same_output chain.expected chain "${reader[@]}"
+    same_output parts.expected parts "${reader[@]}" --tandem.node.brightness.{placement=process,workers=2}
     same_output chain.expected chain "${reader[@]}" --tandem.node.moments.{placement=process,workers=2}
   done
 done

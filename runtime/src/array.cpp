@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 namespace tandem {
@@ -56,6 +57,21 @@ void Arrays::make_whole() noexcept {
   }
 }
 
+std::size_t Arrays::count_rows(const ArraysLayout& rows) const {
+  std::optional<std::size_t> first;
+  for (std::size_t i = 0; i < layout_->specs().size(); ++i) {
+    if (layout_->specs()[i].shape.rank() == rows.specs()[i].shape.rank()) continue;  // whole in each
+    if (!first) first = i;
+    const std::size_t wanted = shape_of(*first)[0];
+    if (shape_of(i)[0] == wanted) continue;
+    throw Error{
+        fmt::format("array '{}' has {} rows in this item, and array '{}' {}; give all of them as many with "
+                    "set_extent(), or name the arrays that are to be split",
+                    layout_->specs()[*first].name, wanted, layout_->specs()[i].name, shape_of(i)[0])};
+  }
+  return first ? shape_of(*first)[0] : 0;
+}
+
 void Arrays::copy_extents(const ArraysLayout& layout, const std::byte* block,
                           std::vector<std::uint64_t>& extents) {
   if (!layout.has_extents()) return;
@@ -88,6 +104,14 @@ void refuse_type(const ArraySpec& found, const ArraySpec& wanted, std::optional<
   throw TypeError{fmt::format("array '{}' is {} with shape {}; asked for as {}{}", found.name,
                               describe_type(found), to_string(found.shape), describe_type(wanted),
                               rank ? fmt::format(" with rank {}", *rank) : "")};
+}
+
+void refuse_alignment(std::string_view name, std::size_t step) {
+  throw TypeError{fmt::format(
+      "array '{}': each part of it is {} bytes long, so most begin at no multiple of {}, as matrix(), "
+      "vector() and tensor() need it; use span(), or pad the parts to {} bytes",
+      name, step, ArraysLayout::kAlignment,
+      (step + ArraysLayout::kAlignment - 1) / ArraysLayout::kAlignment * ArraysLayout::kAlignment)};
 }
 
 }  // namespace detail

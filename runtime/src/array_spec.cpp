@@ -151,8 +151,43 @@ ArraysLayout::ArraysLayout(std::vector<ArraySpec> specs) : specs_{std::move(spec
                       spec.name, bytes, bytes_, kMostBytes)};
     }
     offsets_.push_back(bytes_);
+    steps_.push_back(0);
+    in_store_.push_back(spec.growing);
     bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
+}
+
+ArraysLayout ArraysLayout::rows(std::span<const std::string> names) const {
+  if (names.empty()) throw Error{"there is no array to split"};
+  ArraysLayout rows = *this;
+  const ArraySpec* fixed = nullptr;  // one whose first extent is the same in all items
+  for (const std::string& name : names) {
+    const auto found = find(name);
+    if (!found) detail::refuse_name(this, name);
+    const ArraySpec& spec = specs_[*found];
+    if (steps_[*found] != 0) throw Error{fmt::format("array '{}' is a part already", name)};
+    if (spec.shape.rank() == 0) {
+      throw Error{
+          fmt::format("array '{}' has no dimension along which it could be split; name the arrays that are "
+                      "to be split without it",
+                      name)};
+    }
+    if (!spec.partial && !spec.growing) {
+      if (fixed == nullptr) fixed = &spec;
+      if (fixed->shape[0] != spec.shape[0]) {
+        throw Error{
+            fmt::format("arrays '{}' {} and '{}' {} differ in their first extents; declare them equal, or "
+                        "name the arrays that are to be split",
+                        fixed->name, to_string(fixed->shape), name, to_string(spec.shape))};
+      }
+    }
+    ArraySpec& row = rows.specs_[*found];
+    row.shape = Shape{std::span{spec.shape.begin() + 1, spec.shape.end()}};
+    row.partial = false;
+    row.growing = false;
+    rows.steps_[*found] = row.bytes();
+  }
+  return rows;
 }
 
 std::string detail::describe_type(const ArraySpec& spec) {

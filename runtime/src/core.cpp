@@ -65,6 +65,15 @@ Source& Core::add_source(std::string name, std::function<std::unique_ptr<Message
   return *sources_.back().source;
 }
 
+std::uint32_t Core::add_split(std::string name, std::vector<std::string> arrays) {
+  must_be_gathering();
+  splits_.push_back(std::make_unique<Split>(name, std::move(arrays)));
+  split_sources_.push_back(&add_source(std::move(name),
+                                       [](std::uint32_t) { return std::make_unique<NoStore>(); }));
+  sources_.back().split = true;
+  return static_cast<std::uint32_t>(splits_.size() - 1);
+}
+
 std::uint32_t Core::add_node(NewNode node) {
   must_be_gathering();
   auto info = std::make_unique<NodeInfo>();
@@ -101,10 +110,6 @@ std::uint32_t Core::add_feed(std::string name, BlockLayout layout) {
   info.config.placement = Placement::thread;
   info.config.workers = 0;
   info.blocks.areas = 1;
-  // What the blocks hold needs no destructor.
-  struct NoStore final : MessageStore {
-    void destroy(std::uint32_t) noexcept override {}
-  };
   add_source(std::move(name), [](std::uint32_t) { return std::make_unique<NoStore>(); });
   sources_.back().extra = Feed::extra(info.config.full);
   own_sources_[index] = sources_.size() - 1;
@@ -143,13 +148,14 @@ void Core::add_parameter(std::shared_ptr<ParameterCell> cell) {
   parameters_.push_back(std::move(cell));
 }
 
-std::uint64_t Core::add_sequencer(Member& member) {
+std::uint64_t Core::add_sequencer(Member& member, bool restores) {
   if (sequencers_ == std::numeric_limits<std::uint64_t>::max()) {
     throw Error("a runtime takes at most 64 sequencers; use another Runtime for the rest");
   }
   add_member(member);
   const std::uint64_t bit = sequencers_ + 1;
   sequencers_ |= bit;
+  orders_ = orders_ || restores;
   return bit;
 }
 
@@ -221,6 +227,7 @@ void Core::open_members() {
     members = members_;
   }
   for (Member* const member : members) member->opened();
+  ending_.look();  // there may be no other source
 }
 
 void Core::check_names() const {
@@ -353,6 +360,9 @@ std::string Core::plan_text() const {
   plan.add(config_);
   for (const SourceEntry& entry : sources_)
     plan.add("the graph", "source of messages", fmt::format("'{}'", entry.name));
+  for (const auto& split : splits_)
+    plan.add("the graph", "arrays that are split",
+             fmt::format("'{}': {}", split->name(), fmt::join(split->arrays(), ", ")));
   for (const auto& node : nodes_) plan.add(*node);
   for (const auto& parameter : parameters_)
     plan.add("the runtime", "bytes of a Parameter", fmt::format("{}", parameter->shared_bytes()));
@@ -438,6 +448,13 @@ void Core::open_sources() {
     entry.source->open(*this, shared_from_this(), entry.make_store(in_flight_ + entry.extra), in_flight_,
                        entry.extra, entry.apart ? 0 : sequencers_);
   }
+  for (const SourceEntry& entry : sources_) {
+    if (entry.split) {
+      ending_.add_split(*entry.source);
+    } else if (!entry.apart) {
+      ending_.add_origin(*entry.source);
+    }
+  }
 }
 
 void Core::begin() {
@@ -462,8 +479,8 @@ std::vector<WorkerPlan> Core::worker_plans(std::byte* base, int bell) const {
   for (const auto& node : nodes_) {
     if (node->config.placement != Placement::process) continue;
     for (int slot = 0; slot < node->config.workers + node->config.spares; ++slot) {
-      plans.push_back({this, &nodes_, node.get(), channels_[plans.size()], base, segment_bytes_, nullptr, 0,
-                       reinterpret_cast<HostPage*>(base), bell});
+      plans.push_back({this, &nodes_, &splits_, node.get(), channels_[plans.size()], base, segment_bytes_,
+                       nullptr, 0, reinterpret_cast<HostPage*>(base), bell});
     }
   }
   return plans;
@@ -573,11 +590,14 @@ const NodeInfo* Core::starved_node() const noexcept {
 
 bool Core::waits_for_user(bool with_loans) const noexcept {
   if (starved_node() != nullptr) {
-    return std::none_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->busy(); });
+    return std::none_of(crews_.begin(), crews_.end(), [](const auto& crew) { return crew->busy(); }) &&
+           std::none_of(split_sources_.begin(), split_sources_.end(),
+                        [](const Source* source) { return source->may_make(); });
   }
   bool any = false;
   for (const SourceEntry& entry : sources_) {
     if (entry.apart || entry.source->drained()) continue;
+    if (entry.split && entry.source->quiet()) continue;  // nothing of it without one of the others
     if (!entry.source->exhausted_by_user(with_loans)) return false;
     any = true;
   }
@@ -644,6 +664,9 @@ void Core::credit_free(Source& source) noexcept {
 
 void Core::source_drained(Source&) noexcept {
   for_each_member([](Member& member) { member.source_drained(); });
+  ending_.look();
 }
+
+void Core::source_quiet(Source&) noexcept { ending_.look(); }
 
 }  // namespace tandem

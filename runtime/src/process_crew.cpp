@@ -214,6 +214,7 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
   token.generation = lease.generation;
   token.attempt = lease.attempt;
   token.sequence = lease.sequence;
+  const Piece& piece = lease.root->piece;
   if (const Handle& input = input_of(lease)) {
     token.input_node = input->node;
     token.input_block = input->block;
@@ -221,6 +222,11 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
     token.input_node = kPackedInput;
     const PackedPlace place = packed->put(pool_.block(lease));
     std::memcpy(token.message, &place, sizeof place);
+  } else if (piece.block != nullptr) {
+    token.input_node = piece.block->node;
+    token.input_block = piece.block->block;
+    const BlockPart part{piece.split == Piece::kNone ? 0 : piece.split + 1, 0, piece.number, piece.offset};
+    std::memcpy(token.message, &part, sizeof part);
   } else if (node_.layout.message_bytes == 0) {
     token.input_node = kInlineInput;
     std::memcpy(token.message, lease.root->payload, node_.message_bytes);

@@ -59,6 +59,7 @@ Lease* Source::take() noexcept {
   lease->epoch = 0;
   lease->epoch_begin = 0;
   lease->ends_epoch = false;
+  lease->piece = Piece{};
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
@@ -202,9 +203,12 @@ void Source::audit(const std::string& name, Audit& audit) const {
 // thread's last message could end the source while this one still looks at it.
 void Source::leave(std::uint64_t what) noexcept {
   const std::uint64_t now = state_.fetch_sub(what, std::memory_order_seq_cst) - what;
-  if (what != kLive && is_idle(now) && (now & kClosed) == 0 &&
-      finished_.load(std::memory_order_seq_cst)) {  // DRAINED
-    listener_->source_drained(*this);
+  if (what != kLive && is_idle(now) && (now & kClosed) == 0) {
+    if (finished_.load(std::memory_order_seq_cst)) {  // DRAINED
+      listener_->source_drained(*this);
+    } else if (telling_quiet_.load(std::memory_order_seq_cst)) {  // QUIET
+      listener_->source_quiet(*this);
+    }
   }
   const bool credit = what != kInGraph;
   const bool reserve_free = reserve_ > 0 && graph_part(now) == 0;
@@ -217,6 +221,12 @@ void Source::leave(std::uint64_t what) noexcept {
     listener_->credit_free(*this);
   }
   release();
+}
+
+void Source::end_input() noexcept {
+  const std::uint64_t now = inputs_.fetch_sub(kInput, std::memory_order_seq_cst) - kInput;
+  if (static_cast<std::uint32_t>(now) == 0 && telling_quiet_.load(std::memory_order_seq_cst))  // QUIET
+    listener_->source_quiet(*this);
 }
 
 void Source::release() noexcept {
@@ -236,6 +246,8 @@ void Source::ended(Lease& lease) noexcept {
   if (lease.payload != nullptr) store_->destroy(lease.index);
   lease.payload = nullptr;
   lease.failure.reset();
+  // Before our credit is free, as a child's block is.
+  if (Lease* const whole = std::exchange(lease.piece.whole, nullptr)) whole->drop(Part::user);
   const bool loan = lease.sequence == kNoNumber;
   table_->put(lease);  // before the state says that a credit is free
   leave(loan ? kLive + kLoan : kLive);

@@ -386,12 +386,15 @@ const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (request.input_node == kPackedInput) return unpack(request);
   const NodeInfo& maker = *(*plan_.nodes)[request.input_node];
   std::byte* const made = block(maker, request.input_block) + maker.layout.output_offset();
-  if (!maker.output_is_arrays()) return made;
+  BlockPart part;
+  std::memcpy(&part, request.message, sizeof part);
+  if (!maker.output_is_arrays()) return made + part.offset;
   // Once, as in the host: the input's maker may go on writing there.
   Arrays::copy_extents(*maker.layout.arrays, made, input_extents_);
   bound_grown(*maker.layout.arrays, input_extents_, plan_.arrays_bytes);
   arrays = Arrays{*maker.layout.arrays, made,
                   maker.layout.arrays->has_extents() ? input_extents_.data() : nullptr, plan_.arrays};
+  if (part.split != 0) arrays = arrays.row((*plan_.splits)[part.split - 1]->rows_of(maker), part.row);
   return &arrays;
 }
 

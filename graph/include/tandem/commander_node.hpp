@@ -2,7 +2,6 @@
 
 #include <pthread.h>
 
-#include <chrono>
 #include <concepts>
 #include <cstdint>
 #include <functional>
@@ -21,8 +20,8 @@
 #include <tandem/core.hpp>
 #include <tandem/graph_access.hpp>
 #include <tandem/graph_hold.hpp>
-#include <tandem/log.hpp>
 #include <tandem/ports.hpp>
+#include <tandem/rounds.hpp>
 #include <tandem/runtime.hpp>
 
 namespace tandem {
@@ -64,7 +63,8 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
         core_{runtime.core()},
         name_{std::move(name)},
         output_{graph},
-        body_{std::make_unique<BodyOf<Body>>(std::move(body))} {
+        body_{std::make_unique<BodyOf<Body>>(std::move(body))},
+        rounds_{*core_, "commander '" + name_ + "'"} {
     base_type::set_external_ports(typename base_type::output_ports_type{output_});
     core_->add_member(*this);
     source_ = &core_->add_source(name_, [this](std::uint32_t credits) {
@@ -165,8 +165,8 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       return true;
     });
     while (more && !cancelled()) {
-      epoch_begin_ = source_->emitted();  // first: an error takes the first message's place
-      more = attempt("begin_epoch: ", cancelled, [&] { return body_->begin_epoch(epoch_, context); });
+      rounds_.begin(*source_, rounds_.number());  // first: an error takes the first message's place
+      more = attempt("begin_epoch: ", cancelled, [&] { return body_->begin_epoch(rounds_.number(), context); });
       // Each message goes out before the next call of the body, which may wait for as long as it likes.
       Next then = more ? Next::another : Next::none;
       while (then == Next::another && !cancelled()) then = emit_next(source_->wait_acquire(cancelled), context);
@@ -190,51 +190,17 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     return false;
   }
 
-  void stamp(Lease& lease) const noexcept {
-    lease.epoch = epoch_;
-    lease.epoch_begin = epoch_begin_;
-  }
-
-  // A plain node that keeps items until the mark comes would wait for ever, and so would this. It may as well be slow: so it
-  // is told, and no error.
-  void wait_round(const std::function<bool()>& cancelled) noexcept {
-    using Clock = std::chrono::steady_clock;
-    std::uint32_t seen = 0;
-    Clock::time_point since{};
-    bool told = false;
-    source_->wait_empty([&] {
-      const std::uint32_t left = source_->in_graph();
-      if (left != seen) since = Clock::now();
-      seen = left;
-      if (!told && Clock::now() - since >= core_->config().hold_timeout) {
-        told = true;
-        log_warning(
-            "commander '" + name_ + "': the end of round " + std::to_string(epoch_) + " waits for " +
-            std::to_string(left) + " of its items, which are still in the graph; a plain node must not " +
-            "keep items until the round's mark comes where no order is restored: put a sequencer_node " +
-            "before it, with deterministic = true");
-      }
-      return cancelled();
-    });
-  }
-
-  // The mark goes through the graph like a message, so that it comes out behind the round's last one.
   bool end_epoch(const std::function<bool()>& cancelled) noexcept {
-    if (!core_->orders()) wait_round(cancelled);
-    Lease* const lease = source_->wait_acquire(cancelled);
-    if (lease == nullptr) return false;
-    stamp(*lease);
-    lease->skipped = true;
-    lease->ends_epoch = true;
-    output_.emit(Item<T>{Handle{lease, Part::graph}});
-    ++epoch_;
+    Lease* const mark = rounds_.wait_mark(*source_, cancelled);
+    if (mark == nullptr) return false;
+    output_.emit(Item<T>{Handle{mark, Part::graph}});
     return true;
   }
 
   // lease: null when the run was stopped, or the graph cancelled.
   Next emit_next(Lease* lease, Context& context) noexcept {
     if (lease == nullptr) return Next::none;
-    stamp(*lease);
+    rounds_.stamp(*lease);
     std::string problem;
     try {
       context.begin(lease->sequence, 1);
@@ -254,7 +220,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
 
   void emit_failure(Lease* lease, std::string reason) noexcept {
     if (lease == nullptr) return;
-    stamp(*lease);
+    rounds_.stamp(*lease);
     lease->failure = std::make_unique<Failure>(Failure{name_, lease->sequence, -1, 1, std::move(reason)});
     output_.emit(Item<T>{Handle{lease, Part::graph}});
   }
@@ -266,8 +232,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   std::unique_ptr<AnyBody> body_;
   Source* source_ = nullptr;
   Store* store_ = nullptr;
-  std::uint64_t epoch_ = 0;        // the emitter's, as is the next
-  std::uint64_t epoch_begin_ = 0;  // the number of the round's first message
+  Rounds rounds_;  // the emitter's
   std::thread thread_;
   GraphHold hold_{graph_, *core_};
 };

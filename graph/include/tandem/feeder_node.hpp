@@ -22,6 +22,7 @@
 #include <tandem/item.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/runtime.hpp>
+#include <tandem/several.hpp>
 
 namespace tandem {
 
@@ -169,7 +170,10 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
       return held || is_cancelled(graph_);
     };
     Feed& feed = *core_->feed(index_);
-    if (Lease* const lease = feed.loan(until, hopeless)) return Loan{feed, *lease};
+    if (Lease* const lease = feed.loan(until, hopeless)) {
+      if constexpr (kIsSeveral<T>) static_cast<T*>(lease->payload)->clear();
+      return Loan{feed, *lease};
+    }
     check();
     if (held) throw Error(watch.text(name_));
     return std::nullopt;

@@ -43,22 +43,25 @@ class Item {
   const T& operator*() const { return *get(); }
   const T* operator->() const { return get(); }
 
-  /// The message's place in its commander's order, from 0.
+  /// The message's place in the order of the commander, feeder or split node that made it, from 0.
   std::uint64_t sequence() const noexcept { return handle_ ? handle_->sequence : 0; }
   /// The round of its commander that the message belongs to, from 0, and its place in that round, from 0.
   std::uint64_t epoch() const noexcept { return handle_ ? handle_->root->epoch : 0; }
   std::uint64_t index() const noexcept { return handle_ ? handle_->sequence - handle_->root->epoch_begin : 0; }
   /// True for the mark of a round's end, which comes to nodes that are not Tandem's, too: skipped(), so not ok().
   bool ends_epoch() const noexcept { return handle_ && handle_->root->ends_epoch; }
-  /// The commander's message that it was made from.
+  /// Behind a split node: which part of its item this was made from, from 0, and how many parts that had.
+  std::uint64_t part() const noexcept { return handle_ ? handle_->root->piece.number : 0; }
+  std::uint64_t parts() const noexcept { return handle_ ? handle_->root->piece.count : 1; }
+  /// The commander's message that it was made from; of a part, that of the item which was split.
   /// Lifetime  this Item's, or that of any other of the same message.
   /// Errors    throws TypeError when the commander's messages are of another type; Error when there is none: the Item
   ///           holds nothing, or comes from a feeder, or the commander failed.
   template <class M>
   const M& message() const {
-    if (!handle_ || handle_->root->payload == nullptr)
-      throw Error("this Item was not made from a commander's message");
-    const Lease& root = *handle_->root;
+    if (!handle_) throw Error("this Item was not made from a commander's message");
+    const Lease& root = origin();
+    if (root.payload == nullptr) throw Error("this Item was not made from a commander's message");
     if (*root.type != typeid(M)) {
       throw TypeError("the commander's messages are " + type_name(*root.type) +
                       ", and message() was asked for " + type_name(typeid(M)));
@@ -76,6 +79,13 @@ class Item {
   Handle& handle() noexcept { return handle_; }
 
  private:
+  // The message's lease at the beginning of its way, before all split nodes.
+  const Lease& origin() const noexcept {
+    const Lease* root = handle_->root;
+    while (root->piece.whole != nullptr) root = root->piece.whole->root;
+    return *root;
+  }
+
   const T* get() const {
     if (!handle_) throw Error("this Item holds nothing; test it with ok() before use");
     if (handle_->failure) throw ProducerError(*handle_->failure);

@@ -19,6 +19,7 @@
 #include <tandem/parallelism.hpp>
 #include <tandem/ports.hpp>
 #include <tandem/runtime.hpp>
+#include <tandem/several.hpp>
 
 namespace tandem {
 
@@ -114,6 +115,7 @@ class producer_node
     void run(const void* input, void* output, Context& context) override {
       const In& in = *static_cast<const In*>(input);
       Result& out = *static_cast<Result*>(output);
+      if constexpr (kIsSeveral<Result>) out.clear();
       if constexpr (std::is_void_v<Out> && std::is_invocable_v<UserBody&, const In&, Context&>) {
         body_(in, context);
       } else if constexpr (std::is_void_v<Out>) {

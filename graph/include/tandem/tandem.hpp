@@ -13,4 +13,6 @@
 #include <tandem/producer_node.hpp>
 #include <tandem/runtime.hpp>
 #include <tandem/sequencer_node.hpp>
+#include <tandem/several.hpp>
+#include <tandem/split_node.hpp>
 #include <tandem/stream_node.hpp>

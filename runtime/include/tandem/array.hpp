@@ -25,6 +25,7 @@ namespace detail {
 
 [[noreturn]] void refuse_name(const ArraysLayout* layout, std::string_view name);
 [[noreturn]] void refuse_type(const ArraySpec& found, const ArraySpec& wanted, std::optional<std::size_t> rank);
+[[noreturn]] void refuse_alignment(std::string_view name, std::size_t step);
 
 template <class T>
 using MatrixOf = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
@@ -52,6 +53,8 @@ class Growth {
 /// Threads   readers may share it; the item is constant once it has left its producer.
 /// Errors    every look-up throws tandem::TypeError when there is no array of that name, or when its dtype or
 ///           rank differs from the one asked for.
+/// Parts     of a split_node: where the part of an array is no multiple of 64 bytes long, matrix(), vector() and tensor(), which
+///           promise Eigen that alignment, throw tandem::TypeError, in each part; span() and scalar() view it.
 /// Cost      O(number of arrays), no allocation.
 class Arrays {
  public:
@@ -84,6 +87,16 @@ class Arrays {
   void grow(std::string_view name, std::size_t rows);
   /// The array's shape in this item: as declared, but for the first extent of a partial array, or one that grows.
   [[nodiscard]] Shape shape(std::string_view name) const { return shape_of(index(name)); }
+  /// For the runtime: how many rows there are in this item. rows: of this one's layout.
+  /// Errors    throws tandem::Error when the arrays do not have equally many.
+  [[nodiscard]] std::size_t count_rows(const ArraysLayout& rows) const;
+  /// For the runtime: one of them. Lifetime: as this one's, and that of rows.
+  [[nodiscard]] Arrays row(const ArraysLayout& rows, std::size_t number) const noexcept {
+    Arrays row = *this;
+    row.layout_ = &rows;
+    row.row_ = number;
+    return row;
+  }
   /// For the runtime: all arrays are whole; those that grow have no rows.
   void make_whole() noexcept;
   /// For the runtime: the numbers that a block begins with, no extent larger than declared. What it says of arrays that grow
@@ -161,6 +174,7 @@ class Arrays {
   struct Place {
     std::byte* data;
     Shape shape;
+    std::size_t step;
 
     template <class T>
     [[nodiscard]] T* as() const {
@@ -184,12 +198,22 @@ class Arrays {
     if constexpr (Record<T>) same = same && found.item_bytes == sizeof(T) && found.fields == fields_of<T>();
     if (!same) [[unlikely]]
       detail::refuse_type(found, array<T>(std::string{}, Shape{}), rank);
-    return {data_of(i), shape_of(i)};
+    return {data_of(i), shape_of(i), layout_->step(i)};
+  }
+
+  template <class T>
+  [[nodiscard]] Place locate_aligned(std::string_view name, std::size_t rank) const {
+    const Place place = locate<T>(name, rank);
+    if (place.step % ArraysLayout::kAlignment != 0) [[unlikely]]
+      detail::refuse_alignment(name, place.step);
+    return place;
   }
 
   [[nodiscard]] std::byte* data_of(std::size_t i) const {
-    const bool grows = layout_->specs()[i].growing && extents_[i] > 0;
-    return grows ? store_ + extents_[layout_->specs().size() + i] : base_ + layout_->offset(i);
+    const bool stored = layout_->in_store(i) && extents_[i] > 0;
+    std::byte* const begin =
+        stored ? store_ + extents_[layout_->specs().size() + i] : base_ + layout_->offset(i);
+    return begin + row_ * layout_->step(i);
   }
 
   // Whoever wrote the extents, none is taken that is larger than declared. Those of arrays that grow were looked at by
@@ -209,19 +233,19 @@ class Arrays {
 
   template <class T, class Matrix>
   [[nodiscard]] Eigen::Map<Matrix, Eigen::Aligned64> matrix_of(std::string_view name) const {
-    const Place place = locate<T>(name, 2);
+    const Place place = locate_aligned<T>(name, 2);
     return {place.as<T>(), place.extent(0), place.extent(1)};
   }
 
   template <class T, class Vector>
   [[nodiscard]] Eigen::Map<Vector, Eigen::Aligned64> vector_of(std::string_view name) const {
-    const Place place = locate<T>(name, 1);
+    const Place place = locate_aligned<T>(name, 1);
     return {place.as<T>(), place.extent(0)};
   }
 
   template <class T, int Rank, class Tensor>
   [[nodiscard]] Eigen::TensorMap<Tensor, Eigen::Aligned> tensor_of(std::string_view name) const {
-    const Place place = locate<T>(name, Rank);
+    const Place place = locate_aligned<T>(name, Rank);
     Eigen::array<Eigen::Index, Rank> extents{};
     for (std::size_t i = 0; i < Rank; ++i) extents[i] = place.extent(i);
     return {place.as<T>(), extents};
@@ -232,6 +256,7 @@ class Arrays {
   std::uint64_t* extents_ = nullptr;  // by array, then places; null when none is partial or grows
   std::byte* store_ = nullptr;
   Growth* growth_ = nullptr;
+  std::size_t row_ = 0;
 };
 
 }  // namespace tandem

@@ -143,6 +143,15 @@ class ArraysLayout {
   }
   /// Bytes of a block: a multiple of 64; 0 when no array has an element.
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
+  /// How one row of the named arrays is seen in such a block, along their first dimension; the other arrays are whole in
+  /// each row. For Arrays::row().
+  /// Errors  throws tandem::Error when a name is unknown, or an array has no dimension; when extents differ that are not
+  ///         only upper bounds; when these are rows already, or none is named.
+  [[nodiscard]] ArraysLayout rows(std::span<const std::string> names) const;
+  /// Bytes from one row of array i to the next; 0 when it is whole.
+  [[nodiscard]] std::size_t step(std::size_t i) const noexcept { return steps_[i]; }
+  /// Whether array i, or what its rows are of, lies in the store of shared arrays.
+  [[nodiscard]] bool in_store(std::size_t i) const noexcept { return in_store_[i]; }
   /// The index of the array with this name.
   [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const noexcept {
     for (std::size_t i = 0; i < specs_.size(); ++i) {
@@ -154,6 +163,8 @@ class ArraysLayout {
  private:
   std::vector<ArraySpec> specs_;
   std::vector<std::size_t> offsets_;
+  std::vector<std::size_t> steps_;
+  std::vector<bool> in_store_;
   std::size_t bytes_ = 0;
   bool has_extents_ = false;
   bool grows_ = false;
@@ -161,6 +172,7 @@ class ArraysLayout {
 
 namespace detail {
 
+[[noreturn]] void refuse_name(const ArraysLayout* layout, std::string_view name);
 /// "uint8", or "record {x: float32 at 0, id: int64 at 8} of 16 bytes".
 std::string describe_type(const ArraySpec& spec);
 

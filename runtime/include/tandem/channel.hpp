@@ -62,6 +62,15 @@ inline constexpr std::uint32_t kPackedInput =
     0xFFFFFFFDU;                                 // the token says where it lies packed: a PackedPlace
 inline constexpr std::size_t kInlineBytes = 32;  // also the alignment that an inline message may need
 
+/// In RequestToken::message, when the input is in another node's block: which part of what lies there.
+struct BlockPart {
+  std::uint32_t split = 0;  // arrays: the split node's index and one; 0: all of them
+  std::uint32_t spare = 0;
+  std::uint64_t row = 0;     // arrays
+  std::uint64_t offset = 0;  // struct: bytes from the output's beginning
+};
+static_assert(sizeof(BlockPart) <= kInlineBytes);
+
 /// Host to worker.
 struct alignas(kCacheLine) RequestToken {
   RequestKind kind = RequestKind::stop;

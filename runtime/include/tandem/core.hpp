@@ -14,6 +14,7 @@
 #include <tandem/audit.hpp>
 #include <tandem/config.hpp>
 #include <tandem/crew.hpp>
+#include <tandem/ending.hpp>
 #include <tandem/feed.hpp>
 #include <tandem/node.hpp>
 #include <tandem/parameter_cell.hpp>
@@ -23,6 +24,7 @@
 #include <tandem/segment.hpp>
 #include <tandem/source.hpp>
 #include <tandem/spawn.hpp>
+#include <tandem/split.hpp>
 #include <tandem/thread_crew.hpp>
 
 namespace tandem {
@@ -78,9 +80,12 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   std::uint32_t add_feed(std::string name, BlockLayout layout);
   /// A node with a source of its own, for calls that are no part of the graph. Their messages are kept by `store`.
   std::uint32_t add_calls(NewNode node, std::function<std::unique_ptr<MessageStore>(std::uint32_t)> store);
+  /// A source whose messages are parts of items that come to a split node. arrays: as Split has them.
+  /// Returns   the node's index.
+  std::uint32_t add_split(std::string name, std::vector<std::string> arrays);
   void add_parameter(std::shared_ptr<ParameterCell> cell);
-  /// Returns the sequencer's bit in Lease::sequencers.
-  std::uint64_t add_sequencer(Member& member);
+  /// Returns the sequencer's bit in Lease::sequencers. restores: what comes out of it is in order.
+  std::uint64_t add_sequencer(Member& member, bool restores = true);
   void add_member(Member& member);
   void remove_member(Member& member) noexcept;
 
@@ -93,7 +98,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   static const Core*& inside() noexcept;
 
   /// Whether any sequencer restores an order.
-  bool orders() const noexcept { return sequencers_ != 0; }
+  bool orders() const noexcept { return orders_; }
   bool is_gathering() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::gathering; }
   bool is_open() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::open; }
   bool is_closed() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::closed; }
@@ -123,6 +128,9 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   Source& source_of_feed(std::uint32_t node) noexcept { return own_source(node); }
   /// Of a feeder or of calls.
   Source& own_source(std::uint32_t node) noexcept { return *sources_[own_sources_.at(node)].source; }
+  Split& split(std::uint32_t index) noexcept { return *splits_[index]; }
+  Source& source_of_split(std::uint32_t index) noexcept { return *split_sources_[index]; }
+  const NodeInfo& node(std::uint32_t index) const noexcept { return *nodes_[index]; }
   /// Where shared arrays live; made at the first call.
   /// Errors    throws Error when that comes after worker processes were started, which would not have it; MemoryError.
   std::shared_ptr<ArrayStore> arrays();
@@ -136,6 +144,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   void message_left(Source& source, std::uint64_t sequence) noexcept override;
   void source_drained(Source& source) noexcept override;
   void credit_free(Source& source) noexcept override;
+  void source_quiet(Source& source) noexcept override;
 
  private:
   enum class Phase : std::uint8_t { gathering, open, closed };
@@ -146,6 +155,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     std::function<std::unique_ptr<MessageStore>(std::uint32_t)> make_store;
     std::uint32_t extra = 0;  // credits beyond in_flight
     bool apart = false;       // of calls: its messages never enter the graph
+    bool split = false;       // of a split node
   };
 
   void must_be_gathering() const;
@@ -185,7 +195,11 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   NodeTable nodes_;
   std::vector<NewNode> wanted_;  // by node
   std::vector<std::shared_ptr<ParameterCell>> parameters_;
+  SplitTable splits_;
+  std::vector<Source*> split_sources_;  // by index of splits_
+  Ending ending_;
   std::uint64_t sequencers_ = 0;
+  bool orders_ = false;
   std::uint32_t in_flight_ = 0;
   std::uint32_t slots_ = 0;
   std::vector<ChannelLayout> channels_;  // by slot

@@ -52,6 +52,18 @@ enum class Part : std::uint8_t { graph, user };
 
 class Handle;
 
+/// Of a message that a split_node made: which part of which item it is.
+struct Piece {
+  Lease* whole = nullptr;       // that item, kept by one user's handle; null: this is no part
+  Lease* block = nullptr;       // the item in whose block it lies; null: in a commander's messages
+  std::uint64_t number = 0;     // from 0
+  std::uint64_t count = 1;      // how many parts the item has
+  std::uint64_t offset = 0;     // of a struct: bytes from the beginning of the block's output
+  std::uint32_t split = kNone;  // of arrays: which split node it was
+
+  static constexpr std::uint32_t kNone = 0xFFFFFFFFU;
+};
+
 /// One item, as the host knows it. Everything but the two atomics is written by the one thread
 /// that fills the lease, before the first handle to it is handed on, and is constant afterwards.
 struct alignas(64) Lease {
@@ -82,6 +94,7 @@ struct alignas(64) Lease {
   std::uint64_t epoch = 0;               // which round of its commander the message belongs to
   std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
   bool ends_epoch = false;  // no message, but the mark of a round's end; skipped, so that nobody works on it
+  Piece piece;
 
   // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
   std::atomic<std::uint64_t> sequencers{0};

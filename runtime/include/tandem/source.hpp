@@ -27,6 +27,8 @@ class SourceListener {
   virtual void source_drained(Source& source) noexcept = 0;
   /// A credit is free, and somebody had asked to be told (tell_next_credit()).
   virtual void credit_free(Source& source) noexcept = 0;
+  /// It has become quiet(), and somebody wants to be told (tell_quiet()).
+  virtual void source_quiet(Source&) noexcept {}
 
  protected:
   ~SourceListener() = default;
@@ -39,7 +41,12 @@ class MessageStore {
   virtual void destroy(std::uint32_t index) noexcept = 0;
 };
 
-/// The credits and root leases of one commander or feeder.
+/// Of messages that need no destructor.
+struct NoStore final : MessageStore {
+  void destroy(std::uint32_t) noexcept override {}
+};
+
+/// The credits and root leases of one commander, feeder or split node.
 ///
 /// A message exists from acquire() until its last handle is gone, and holds one credit all that
 /// time. Of these messages some are still in the graph, others only in the user's hands; a feeder's loans have no
@@ -87,6 +94,20 @@ class Source final : public LeaseOwner {
   void discard(Lease& lease) noexcept;
   /// From now on listener.credit_free() is called once, at the end of the next message that had a number.
   void tell_next_credit() noexcept { telling_.store(true, std::memory_order_seq_cst); }
+  /// Of a split node's source, whose messages are made from the items that come to the node: it has one more of these, from
+  /// before the graph lets go of it, and one less, once all that comes of it is in the graph.
+  void begin_input() noexcept { inputs_.fetch_add(kInput + kInputEver, std::memory_order_seq_cst); }
+  void end_input() noexcept;
+  /// How many have begun, ever.
+  std::uint32_t inputs_begun() const noexcept {
+    return static_cast<std::uint32_t>(inputs_.load(std::memory_order_seq_cst) >> 32);
+  }
+  /// The node has no input, and the graph no message of it. In this order: no message comes without an input.
+  bool quiet() const noexcept { return !has_input() && is_idle(state_.load(std::memory_order_seq_cst)); }
+  /// It has an input and a credit.
+  bool may_make() const noexcept { return has_input() && free_credits() > 0; }
+  /// From now on listener.source_quiet() is called whenever it may have become quiet().
+  void tell_quiet() noexcept { telling_quiet_.store(true, std::memory_order_seq_cst); }
   /// No message will follow, but what is lent may still get its number. Ends wait_credit().
   void finish() noexcept;
   /// Wakes the emitter for good; acquire() fails from now on.
@@ -146,6 +167,12 @@ class Source final : public LeaseOwner {
   static bool is_idle(std::uint64_t state) noexcept { return graph_part(state) == 0 && loan_part(state) == 0; }
   /// May be below zero for a moment: a lease is lent again before the state has counted its return.
   std::int64_t free_credits() const noexcept { return std::int64_t{limit_} - std::int64_t{live()}; }
+  // inputs_: those that the node has now in the lower half, those that it ever had in the upper.
+  static constexpr std::uint64_t kInput = 1;
+  static constexpr std::uint64_t kInputEver = std::uint64_t{1} << 32;
+  bool has_input() const noexcept {
+    return static_cast<std::uint32_t>(inputs_.load(std::memory_order_seq_cst)) != 0;
+  }
   Lease* take() noexcept;
   void give_number(Lease& lease) noexcept;
   bool may_lend() const noexcept;
@@ -173,6 +200,8 @@ class Source final : public LeaseOwner {
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};
   std::atomic<bool> telling_{false};
+  std::atomic<bool> telling_quiet_{false};
+  std::atomic<std::uint64_t> inputs_{0};
   std::shared_ptr<void> keep_;  // the runtime's state; reset by the thread that sees the last end
 
   Linger linger_;                 // the emitter's

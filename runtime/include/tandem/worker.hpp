@@ -8,6 +8,7 @@
 #include <tandem/doorbell.hpp>
 #include <tandem/node.hpp>
 #include <tandem/role.hpp>
+#include <tandem/split.hpp>
 
 namespace tandem {
 
@@ -16,6 +17,7 @@ namespace tandem {
 struct WorkerPlan {
   const void* runtime = nullptr;  // whose worker it is
   const NodeTable* nodes = nullptr;
+  const SplitTable* splits = nullptr;
   const NodeInfo* node = nullptr;
   ChannelLayout channel;
   std::byte* base = nullptr;  // of the segment
