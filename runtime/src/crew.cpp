@@ -161,7 +161,11 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
       waits_for_block_ = true;
       return nullptr;
     }
-    pending_.erase(next);
+    if (next == pending_.begin()) {
+      pending_.pop_front();  // as nearly always, and much cheaper
+    } else {
+      pending_.erase(next);
+    }
     if (failure) {
       lease->worker = failure->worker;
       lease->attempt = failure->attempt;

@@ -38,6 +38,7 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
       base_{base},
       page_{page},
       first_slot_{first_slot},
+      large_blocks_{node.layout.is_large()},
       launch_{std::move(launch)},
       inspect_{std::move(inspect)},
       nudge_{std::move(nudge)},
@@ -144,7 +145,7 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
 // but a worker that has nothing to do is worth it.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   const auto price = [this](const Worker& worker) {
-    const bool has_block = !node_.layout.is_large() || pool_.has(static_cast<std::uint32_t>(worker.number));
+    const bool has_block = !large_blocks_ || pool_.has(static_cast<std::uint32_t>(worker.number));
     return std::pair{worker.outstanding() > 0 && !has_block, worker.outstanding() * 2 + (has_block ? 0 : 1)};
   };
   Worker* best = nullptr;
@@ -277,7 +278,7 @@ std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worke
   std::uint64_t wait = kAheadNanoseconds + kTakeBackNanoseconds * worker.outstanding();
   if (idle == nullptr) wait = std::max<std::uint64_t>(10 * wait, kUsualTimes * worker.service_nanoseconds);
   const bool has_block =
-      !node_.layout.is_large() || (idle != nullptr && pool_.has(static_cast<std::uint32_t>(idle->number)));
+      !large_blocks_ || (idle != nullptr && pool_.has(static_cast<std::uint32_t>(idle->number)));
   return std::chrono::nanoseconds{wait + (has_block ? 0 : node_.layout.stride())};
 }
 

@@ -167,6 +167,7 @@ class ProcessCrew final : public Crew {
   std::byte* const base_;
   HostPage& page_;
   const std::uint32_t first_slot_;
+  const bool large_blocks_;  // they do not share pages
   const Launch launch_;
   const Inspect inspect_;
   const Nudge nudge_;
