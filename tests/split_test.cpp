@@ -60,6 +60,36 @@ TEST_P(Split, MakesNoPartOfASkippedItem) {
   expect_all(take_rows(line.stream, count), 31, count);
 }
 
+TEST_P(Split, MakesAMessageOfEachRowThatAnArrayHasGrownTo) {
+  Runtime runtime{config()};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{60}};
+  producer_node<Number, Arrays> make{
+      graph,
+      runtime,
+      "make",
+      {array<std::uint64_t>("words", {0, kRowWords}).grows(), array<std::uint64_t>("tags", {0}).grows(),
+       array<std::uint64_t>("all", {3})},
+      [](const Number& in, Arrays& out) {
+        const std::size_t rows = none_to_four(in.value);
+        out.grow("words", rows);
+        out.grow("tags", rows);
+        fill_rows(in, rows, out);
+      }};
+  split_node<Arrays> parts{graph, runtime, "parts", std::vector<std::string>{"words", "tags"}};
+  producer_node<Arrays, Row> read{graph, runtime, "read", ReadRow{}};
+  sequencer_node<Row> order{graph, runtime};
+  stream_node<Row> stream{graph, runtime};
+  flow::make_edge(numbers, make);
+  flow::make_edge(make, parts);
+  flow::make_edge(parts, read);
+  flow::make_edge(read, order);
+  flow::make_edge(order, stream);
+  expect_all(take_rows(stream, none_to_four), 60, none_to_four);
+  expect_nothing_left(runtime);
+  EXPECT_TRUE(runtime.arrays().empty());
+}
+
 TEST_P(Split, LeavesItsPlaceToAPartThatIsSkipped) {
   const auto read = [](const Arrays& in, Context& context) {
     const Row row = row_of(in);

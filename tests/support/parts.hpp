@@ -158,14 +158,12 @@ inline std::string split_name(const testing::TestParamInfo<std::tuple<Place, boo
 
 }  // namespace tandem::test
 
-#define TANDEM_FOR_ALL_SPLITS(SUITE)                                                             \
-  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                              \
-                           testing::Combine(testing::Values(::tandem::test::Place{"thread", 1},  \
-                                                            ::tandem::test::Place{"thread", 2},  \
-                                                            ::tandem::test::Place{"thread", 8},  \
-                                                            ::tandem::test::Place{"process", 1}, \
-                                                            ::tandem::test::Place{"process", 2}, \
-                                                            ::tandem::test::Place{"process", 8}, \
-                                                            ::tandem::test::Place{"spawn", 2}),  \
-                                            testing::Bool()),                                    \
+#define TANDEM_FOR_ALL_SPLITS(SUITE)                                                                          \
+  INSTANTIATE_TEST_SUITE_P(, SUITE,                                                                           \
+                           testing::Combine(testing::ValuesIn(::tandem::test::places({"thread", "process"})), \
+                                            testing::Bool()),                                                 \
+                           ::tandem::test::split_name);                                                       \
+  INSTANTIATE_TEST_SUITE_P(Spawned, SUITE,                                                                    \
+                           testing::Combine(testing::Values(::tandem::test::Place{"spawn", 2}),               \
+                                            testing::Bool()),                                                 \
                            ::tandem::test::split_name)

@@ -22,6 +22,8 @@
 #include <mutex>
 #include <thread>
 
+#include "sanitized.hpp"
+
 namespace tandem::test {
 namespace {
 
@@ -135,6 +137,16 @@ void run_this_test_in_spawned_workers() {
   share_with_spawned(name.find("spawn") != name.npos || name.find("Spawn") != name.npos);
   spawn_with({"test", "--gtest_filter=" + name, "--gtest_also_run_disabled_tests", "--gtest_repeat=1",
               "--gtest_output=", "--test_host=" + std::to_string(getpid())});
+}
+
+std::vector<Place> places(std::initializer_list<const char*> placements) {
+  std::vector<Place> places;
+  for (const char* const placement : placements) {
+    for (const int workers : {1, 2, 8}) {
+      if (!kAddressSanitized || workers == 2) places.push_back({placement, workers});
+    }
+  }
+  return places;
 }
 
 TandemTest::TandemTest() { run_this_test_in_spawned_workers(); }
