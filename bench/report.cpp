@@ -28,7 +28,7 @@ std::string value_in_file(const std::string& path, std::string_view key) {
 
 void print_row(std::string_view name, std::string_view unit, const std::vector<double>& values) {
   const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  fmt::print("  {:<44}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", name, number(median(values)), number(*least),
+  fmt::print("  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", name, number(median(values)), number(*least),
              number(*most), unit, values.size());
 }
 
@@ -86,7 +86,7 @@ std::vector<double> ratios(const Row& above, const Row& below) {
 }
 
 void Report::add(std::string_view title, const std::vector<Row>& rows) {
-  fmt::print("\n{}\n  {:<44}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", title, "", "median", "least", "most", "unit",
+  fmt::print("\n{}\n  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", title, "", "median", "least", "most", "unit",
              "n");
   for (const Row& row : rows) {
     const std::string& metric = row.metric.name;

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -42,7 +43,9 @@ iox::RouDiConfig_t memory_for(const Job& job) {
   iox::mepoo::MePooConfig pools;
   pools.addMemPool({128, 4096});
   if (job.bytes == kBigBytes) {
-    pools.addMemPool({static_cast<std::uint32_t>(kBigBytes), static_cast<std::uint32_t>(2 * job.in_flight)});
+    // 64 bytes more than an array, so that it can be aligned.
+    pools.addMemPool({static_cast<std::uint32_t>(kBigBytes + 64),
+                      static_cast<std::uint32_t>(2 * job.in_flight)});
   }
   const auto group = iox::posix::PosixGroup::getGroupOfCurrentProcess().getName();
   iox::RouDiConfig_t config;
@@ -50,11 +53,14 @@ iox::RouDiConfig_t memory_for(const Job& job) {
   return config;
 }
 
+std::string name_of_worker(int worker) { return fmt::format("tandem_bench_{}", worker); }
+constexpr const char* kHost = "tandem_bench_host";
+
 // RouDi in a process of its own, which takes its names in shared memory with it when it is told to end, by this object or by the
 // end of this process.
 class Broker {
  public:
-  explicit Broker(const Job& job) {
+  explicit Broker(const Job& job) : workers_{job.workers} {
     std::fflush(nullptr);
     const pid_t host = getpid();
     process_ = fork();
@@ -62,6 +68,7 @@ class Broker {
     if (process_ > 0) return;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != host) _exit(1);
+    dup2(open("/dev/null", O_WRONLY | O_CLOEXEC), STDOUT_FILENO);  // it tells what it reserves
     {
       iox::roudi::IceOryxRouDiComponents components{memory_for(job)};
       iox::roudi::RouDi roudi{
@@ -75,9 +82,20 @@ class Broker {
   ~Broker() {
     kill(process_, SIGTERM);
     waitpid(process_, nullptr, 0);
+    remove_channels();
   }
 
  private:
+  // iceoryx removes a process's sockets when it ends through exit(); these do not.
+  void remove_channels() const {
+    std::vector<std::string> names{kHost};
+    for (int worker = 0; worker < workers_; ++worker) names.push_back(name_of_worker(worker));
+    for (const std::string& name : names) {
+      for (const char* const kind : {"", ".lock"}) unlink(fmt::format("/tmp/{}{}", name, kind).c_str());
+    }
+  }
+
+  const int workers_;
   pid_t process_;
 };
 
@@ -143,7 +161,7 @@ void name_this(const std::string& name) {
 }
 
 void serve(const Job& job, int worker) {
-  name_this(fmt::format("tandem_bench_{}", worker));
+  name_this(name_of_worker(worker));
   End end{worker, "result", "request"};
   for (std::uint64_t left = job.share(worker); left > 0; --left) {
     std::uint64_t number = 0;
@@ -160,7 +178,7 @@ void do_job(const Job& whole) {
                                                            iox::log::LogLevelOutput::kHideLogLevel);
   const Broker broker{job};
   fork_workers(job.workers, [&](int worker) { serve(job, worker); });
-  name_this("tandem_bench_host");
+  name_this(kHost);
   std::vector<std::unique_ptr<End>> ends;
   for (int worker = 0; worker < job.workers; ++worker) {
     ends.push_back(std::make_unique<End>(worker, "request", "result"));
