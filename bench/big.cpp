@@ -15,6 +15,8 @@
 
 #include <tandem/tandem.hpp>
 
+#include "array_pool.hpp"
+#include "consumer.hpp"
 #include "fill.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
@@ -26,44 +28,9 @@ namespace bench {
 namespace {
 
 namespace flow = oneapi::tbb::flow;
-using Clock = std::chrono::steady_clock;
-
-double gigabytes_per_second(std::uint64_t arrays, Clock::duration time) {
-  return static_cast<double>(arrays) * static_cast<double>(kBigBytes) / 1e9 /
-         std::chrono::duration<double>(time).count();
-}
-
-class Consumer {
- public:
-  explicit Consumer(const Options& options)
-      : warm_up_{10 * std::uint64_t{options.big_in_flight}}, all_{warm_up_ + options.arrays} {}
-
-  std::uint64_t all() const noexcept { return all_; }
-
-  void take(const std::byte* array) noexcept {
-    if (!is_filled(array, next_)) ++wrong_;
-    ++next_;
-    if (next_ == warm_up_) begin_ = Clock::now();
-    if (next_ == all_) end_ = Clock::now();
-  }
-
-  double rate() const {
-    if (next_ != all_ || wrong_ != 0) {
-      throw std::runtime_error(fmt::format("{} of {} arrays came, {} of them wrong or out of order", next_,
-                                           all_, wrong_));
-    }
-    return gigabytes_per_second(all_ - warm_up_, end_ - begin_);
-  }
-
- private:
-  const std::uint64_t warm_up_, all_;
-  std::uint64_t next_ = 0;
-  std::uint64_t wrong_ = 0;
-  Clock::time_point begin_, end_;
-};
 
 double tandem_rate(const Options& options, const char* placement) {
-  Consumer consumer{options};
+  BigConsumer consumer{options};
   tandem::Runtime runtime{configure(placement, options.workers, options.big_in_flight)};
   flow::graph graph;
   tandem::commander_node<Message> numbers{graph, runtime, "numbers", Counter{consumer.all()}};
@@ -88,52 +55,13 @@ double tandem_rate(const Options& options, const char* placement) {
   return consumer.rate();
 }
 
-struct Free {
-  void operator()(std::byte* array) const noexcept { std::free(array); }
-};
-using PrivateArray = std::unique_ptr<std::byte[], Free>;
-
-PrivateArray warm_array() {
-  auto* const array = static_cast<std::byte*>(std::aligned_alloc(64, kBigBytes));
-  if (array == nullptr) throw std::bad_alloc{};
-  fill(array, 0);
-  return PrivateArray{array};
-}
-
-// As many warm arrays as there can be messages, so taking one never waits; the last one that came back
-// goes out first, while it is in cache.
-class ArrayPool {
- public:
-  explicit ArrayPool(std::uint32_t count) {
-    for (std::uint32_t i = 0; i < count; ++i) {
-      arrays_.push_back(warm_array());
-      free_.push_back(arrays_.back().get());
-    }
-  }
-  std::byte* take() noexcept {
-    const std::lock_guard lock{mutex_};
-    std::byte* const array = free_.back();
-    free_.pop_back();
-    return array;
-  }
-  void give_back(std::byte* array) noexcept {
-    const std::lock_guard lock{mutex_};
-    free_.push_back(array);
-  }
-
- private:
-  std::vector<PrivateArray> arrays_;
-  std::mutex mutex_;
-  std::vector<std::byte*> free_;
-};
-
 struct Filled {
   std::uint64_t number = 0;
   std::byte* array = nullptr;
 };
 
 double graph_rate(const Options& options) {
-  Consumer consumer{options};
+  BigConsumer consumer{options};
   ArrayPool pool{options.big_in_flight};
   flow::graph graph;
   Counter counter{consumer.all()};
@@ -180,29 +108,31 @@ double limit_rate(const Options& options) {
     });
   }
   begin.arrive_and_wait();
-  const auto start = Clock::now();
+  const auto start = std::chrono::steady_clock::now();
   for (std::thread& thread : threads) thread.join();
-  return gigabytes_per_second(each * workers, Clock::now() - start);
+  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
+  return static_cast<double>(each * workers) * static_cast<double>(kBigBytes) / 1e9 / time.count();
 }
 
-constexpr const char* kProcesses = "tandem processes";
-constexpr const char* kThreads = "tandem threads";
 constexpr const char* kGraph = "oneTBB graph, pooled arrays";
 constexpr const char* kLimit = "bare limit";
 
 }  // namespace
 
-void run_big(const Options& options, Report& report) {
-  const std::vector<Variant> variants{
-      {kProcesses, {{"", "GB/s"}}, [&] { return std::vector{tandem_rate(options, "process")}; }},
-      {kThreads, {{"", "GB/s"}}, [&] { return std::vector{tandem_rate(options, "thread")}; }},
-      {kGraph, {{"", "GB/s"}}, [&] { return std::vector{graph_rate(options)}; }},
-      {kLimit, {{"", "GB/s"}}, [&] { return std::vector{limit_rate(options)}; }},
+std::vector<Variant> big_variants(const Options& options) {
+  return {
+      {kProcesses, {{"", "GB/s"}}, [&options] { return std::vector{tandem_rate(options, "process")}; }},
+      {kThreads, {{"", "GB/s"}}, [&options] { return std::vector{tandem_rate(options, "thread")}; }},
+      {kGraph, {{"", "GB/s"}}, [&options] { return std::vector{graph_rate(options)}; }},
+      {kLimit, {{"", "GB/s"}}, [&options] { return std::vector{limit_rate(options)}; }},
   };
+}
+
+void run_big(const Options& options, Report& report) {
   const std::string title =
       fmt::format("big: arrays of {:.1f} MB, {} workers, ordered, {} in flight",
                   static_cast<double>(kBigBytes) / 1e6, options.workers, options.big_in_flight);
-  report.add(title, measure_rounds("big", variants, options, options.repetitions));
+  report.add(title, measure_rounds("big", big_variants(options), options, options.repetitions));
   report.ratio("big_process_vs_limit", kProcesses, kLimit);
   report.ratio("big_thread_vs_limit", kThreads, kLimit);
   report.ratio("big_tbb_vs_limit", kGraph, kLimit);

@@ -1,7 +1,5 @@
 #include <chrono>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <deque>
 #include <numeric>
 #include <ranges>
@@ -14,6 +12,7 @@
 
 #include <tandem/executor.hpp>
 
+#include "program.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
 
@@ -78,12 +77,7 @@ std::vector<double> python(const Options& options) {
       "  assert all(f.result() == i + 1 for i, f in enumerate(futures))\n"
       "  print({} / (time.perf_counter() - begin))\n",
       options.workers, kPythonCalls, kPythonCalls);
-  std::FILE* const pipe = popen(fmt::format("python3 -c '{}'", program).c_str(), "r");
-  if (pipe == nullptr) throw std::runtime_error("cannot run python3");
-  char line[64] = {};
-  const bool any = std::fgets(line, sizeof line, pipe) != nullptr;
-  if (pclose(pipe) != 0 || !any) throw std::runtime_error("python3 did not measure its process pool");
-  return {std::strtod(line, nullptr)};
+  return {number_from({"python3", "-c", program})};
 }
 
 tandem::SharedArray<double> add_one(tandem::SharedArray<double> numbers) {

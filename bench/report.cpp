@@ -26,14 +26,9 @@ std::string value_in_file(const std::string& path, std::string_view key) {
   return "unknown";
 }
 
-std::string number(double value) {
-  if (value != 0 && (value < 0.01 || value >= 1e7)) return fmt::format("{:.3g}", value);
-  return value >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.3f}", value);
-}
-
 void print_row(std::string_view name, std::string_view unit, const std::vector<double>& values) {
   const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  fmt::print("  {:<44}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", name, number(median(values)), number(*least),
+  fmt::print("  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", name, number(median(values)), number(*least),
              number(*most), unit, values.size());
 }
 
@@ -77,8 +72,21 @@ double median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
+std::string number(double value) {
+  if (value != 0 && (value < 0.01 || value >= 1e7)) return fmt::format("{:.3g}", value);
+  return value >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.3f}", value);
+}
+
+std::vector<double> ratios(const Row& above, const Row& below) {
+  std::vector<double> all;
+  for (std::size_t round = 0; round < std::min(above.values.size(), below.values.size()); ++round) {
+    all.push_back(above.values[round] / below.values[round]);
+  }
+  return all;
+}
+
 void Report::add(std::string_view title, const std::vector<Row>& rows) {
-  fmt::print("\n{}\n  {:<44}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", title, "", "median", "least", "most", "unit",
+  fmt::print("\n{}\n  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", title, "", "median", "least", "most", "unit",
              "n");
   for (const Row& row : rows) {
     const std::string& metric = row.metric.name;
@@ -104,12 +112,9 @@ void Report::ratio(std::string name, std::string_view above, std::string_view be
   const Row* const upper = find(above, {});
   const Row* const lower = find(below, {});
   if (upper == nullptr || lower == nullptr) return;
-  std::vector<double> ratios;
-  for (std::size_t round = 0; round < std::min(upper->values.size(), lower->values.size()); ++round) {
-    ratios.push_back(upper->values[round] / lower->values[round]);
-  }
-  print_row(fmt::format("{} / {}", above, below), "x", ratios);
-  figures_.push_back({std::move(name), median(ratios), "x"});
+  const std::vector<double> all = ratios(*upper, *lower);
+  print_row(fmt::format("{} / {}", above, below), "x", all);
+  figures_.push_back({std::move(name), median(all), "x"});
 }
 
 void Report::finish() const {
@@ -119,11 +124,12 @@ void Report::finish() const {
   }
 }
 
-void print_machine() {
+std::string machine() {
   utsname kernel{};
   uname(&kernel);
-  fmt::print(
-      "processor   {}\nprocessors  {}\nkernel      {} {}\ncompiler    {} {}\noneTBB      {} (built with {})\n",
+  return fmt::format(
+      "processor   {}\nprocessors  {}\nkernel      {} {}\ncompiler    {} {}\noneTBB      {} (built with {})\n"
+      "huge pages  anonymous {}; shared {}\n",
       value_in_file("/proc/cpuinfo", "model name"), sysconf(_SC_NPROCESSORS_ONLN), kernel.sysname,
       kernel.release,
 #ifdef __clang__
@@ -131,10 +137,9 @@ void print_machine() {
 #else
       "gcc",
 #endif
-      __VERSION__, TBB_runtime_version(), TBB_VERSION_STRING);
-  fmt::print("huge pages  anonymous {}; shared {}\n",
-             value_in_file("/sys/kernel/mm/transparent_hugepage/enabled", ""),
-             value_in_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", ""));
+      __VERSION__, TBB_runtime_version(), TBB_VERSION_STRING,
+      value_in_file("/sys/kernel/mm/transparent_hugepage/enabled", ""),
+      value_in_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", ""));
 }
 
 }  // namespace bench

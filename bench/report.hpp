@@ -16,11 +16,13 @@ struct Options {
   std::uint32_t in_flight = 1000;      // of tiny messages
   std::uint64_t arrays = 800;          // big ones, timed
   std::uint32_t big_in_flight = 8;
+  std::uint64_t trips = 20'000;  // of one message there and back, timed
   std::uint64_t heavy = 30'000;  // messages of which some take long, timed
   int workers = 2;
   int kills = 2000;                   // of workers
   std::chrono::seconds at_most{120};  // for one measurement
   std::string variants;               // only those whose name contains this
+  bool quick = false;
 };
 
 struct Metric {
@@ -55,6 +57,10 @@ std::vector<Row> measure_rounds(std::string_view title, const std::vector<Varian
                                 const Options& options, int repetitions);
 
 double median(std::vector<double> values);
+/// A number as the tables show it.
+std::string number(double value);
+/// Above over below, round by round.
+std::vector<double> ratios(const Row& above, const Row& below);
 
 /// Collects rows and figures while the sections run, and prints them.
 class Report {
@@ -76,7 +82,7 @@ class Report {
   std::vector<Figure> figures_;
 };
 
-/// Processor, kernel, compiler, oneTBB: what the numbers are about.
-void print_machine();
+/// Processor, kernel, compiler, oneTBB: what the numbers are about. Lines of a name and a value.
+std::string machine();
 
 }  // namespace bench

@@ -1,15 +1,23 @@
 #pragma once
 
+#include <vector>
+
 #include "report.hpp"
 
 namespace bench {
+
+// What Tandem's variants are called in the tables.
+inline constexpr const char* kProcesses = "tandem processes";
+inline constexpr const char* kThreads = "tandem threads";
 
 // One function for each part of the program; each measures, prints its table and leaves its figures.
 
 /// Messages per second of 64-byte results: the price of a message.
 void run_tiny(const Options& options, Report& report);
+std::vector<Variant> tiny_variants(const Options& options);
 /// Bytes per second of 12.6 MB arrays: the price of the way that they take.
 void run_big(const Options& options, Report& report);
+std::vector<Variant> big_variants(const Options& options);
 /// Messages per second of bodies of which some take long: the price of order.
 void run_order(const Options& options, Report& report);
 /// From the loop's beginning to the first item, and the time of stop().

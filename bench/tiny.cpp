@@ -1,10 +1,8 @@
 #include <sys/resource.h>
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <optional>
-#include <stdexcept>
 #include <utility>
 #include <vector>
 
@@ -13,6 +11,7 @@
 
 #include <tandem/tandem.hpp>
 
+#include "consumer.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
 
@@ -24,53 +23,8 @@ namespace {
 
 namespace flow = oneapi::tbb::flow;
 
-struct Result {
-  std::uint64_t number;
-  std::uint64_t words[7];
-};
-static_assert(sizeof(Result) == 64);
-
-// The same body everywhere: the work is next to nothing, so that the way is what is measured.
-void make(const Message& message, Result& result) noexcept {
-  result.number = message.number;
-  for (std::uint64_t i = 0; i < 7; ++i) result.words[i] = message.number * (2 * i + 3);
-}
-
-// The same consumer everywhere: checks each result and its place in the order, and takes the time
-// from the end of the warm-up to the last message.
-class Consumer {
- public:
-  explicit Consumer(const Options& options)
-      : warm_up_{10 * std::uint64_t{options.in_flight}}, all_{warm_up_ + options.messages} {}
-
-  std::uint64_t all() const noexcept { return all_; }
-
-  void take(const Result& result) noexcept {
-    std::uint64_t wrong = result.number ^ next_;
-    for (std::uint64_t i = 0; i < 7; ++i) wrong |= result.words[i] ^ (next_ * (2 * i + 3));
-    wrong_ += wrong != 0;
-    ++next_;
-    if (next_ == warm_up_) begin_ = std::chrono::steady_clock::now();
-    if (next_ == all_) end_ = std::chrono::steady_clock::now();
-  }
-
-  double rate() const {
-    if (next_ != all_ || wrong_ != 0) {
-      throw std::runtime_error(fmt::format("{} of {} results came, {} of them wrong or out of order", next_,
-                                           all_, wrong_));
-    }
-    return static_cast<double>(all_ - warm_up_) / std::chrono::duration<double>(end_ - begin_).count();
-  }
-
- private:
-  const std::uint64_t warm_up_, all_;
-  std::uint64_t next_ = 0;
-  std::uint64_t wrong_ = 0;
-  std::chrono::steady_clock::time_point begin_, end_;
-};
-
 double tandem_rate(const Options& options, const char* placement) {
-  Consumer consumer{options};
+  TinyConsumer consumer{options};
   tandem::Runtime runtime{configure(placement, options.workers, options.in_flight)};
   flow::graph graph;
   tandem::commander_node<Message> numbers{graph, runtime, "numbers", Counter{consumer.all()}};
@@ -90,7 +44,7 @@ double tandem_rate(const Options& options, const char* placement) {
 // The producer must not be lightweight: its two bodies could never run at the same time.
 template <class SinkPolicy>
 double graph_rate(const Options& options) {
-  Consumer consumer{options};
+  TinyConsumer consumer{options};
   flow::graph graph;
   Counter counter{consumer.all()};
   flow::input_node<Message> input{graph, [&counter](oneapi::tbb::flow_control& control) {
@@ -145,29 +99,30 @@ Variant variant(const char* name, const Options& options, std::function<double()
             const Usage before;
             const double rate = measure();
             const Usage after;
-            const auto messages = static_cast<double>(Consumer{options}.all());
+            const auto messages = static_cast<double>(TinyConsumer{options}.all());
             return std::vector{rate, (after.microseconds - before.microseconds) / messages,
                                (after.switches - before.switches) / messages};
           }};
 }
 
-constexpr const char* kProcesses = "tandem processes";
-constexpr const char* kThreads = "tandem threads";
 constexpr const char* kPlainGraph = "oneTBB graph, plain";
 constexpr const char* kGraph = "oneTBB graph";
 
 }  // namespace
 
-void run_tiny(const Options& options, Report& report) {
-  const std::vector<Variant> variants{
-      variant(kProcesses, options, [&] { return tandem_rate(options, "process"); }),
-      variant(kThreads, options, [&] { return tandem_rate(options, "thread"); }),
-      variant(kGraph, options, [&] { return graph_rate<flow::queueing_lightweight>(options); }),
-      variant(kPlainGraph, options, [&] { return graph_rate<flow::queueing>(options); }),
+std::vector<Variant> tiny_variants(const Options& options) {
+  return {
+      variant(kProcesses, options, [&options] { return tandem_rate(options, "process"); }),
+      variant(kThreads, options, [&options] { return tandem_rate(options, "thread"); }),
+      variant(kGraph, options, [&options] { return graph_rate<flow::queueing_lightweight>(options); }),
+      variant(kPlainGraph, options, [&options] { return graph_rate<flow::queueing>(options); }),
   };
+}
+
+void run_tiny(const Options& options, Report& report) {
   const std::string title = fmt::format("tiny: 64-byte results, {} workers, ordered, {} in flight",
                                         options.workers, options.in_flight);
-  report.add(title, measure_rounds("tiny", variants, options, options.repetitions));
+  report.add(title, measure_rounds("tiny", tiny_variants(options), options, options.repetitions));
   report.ratio("tiny_process_vs_tbb", kProcesses, kGraph);
   report.ratio("tiny_thread_vs_tbb", kThreads, kGraph);
   report.ratio("tiny_process_vs_tbb_plain", kProcesses, kPlainGraph);

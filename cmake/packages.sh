@@ -9,6 +9,9 @@ kBuildPackages=(g++ cmake ninja-build libtbb-dev libboost-dev libeigen3-dev libf
 kExamplePackages=(libstb-dev libcli11-dev libkissfft-dev xplanet-images)
 kTestPackages=(libgtest-dev libgmock-dev spin valgrind)
 kBenchPackages=(libbenchmark-dev libcli11-dev)
+kPeerPackages=(pkg-config cppzmq-dev libzmq3-dev libopenmpi-dev openmpi-bin libiceoryx-posh-dev libiceoryx-hoofs-dev
+  libacl1-dev python3)
+kTorchPackages=(python3-torch python3-numpy)
 kSourcePackages=(dpkg-dev ca-certificates xz-utils)  # what apt-get source needs
 
 # need_packages NAME...: returns once all are installed; exits with 2 where that is not ours to do.
