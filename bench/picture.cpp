@@ -76,7 +76,7 @@ std::string draw_bar(const Bar& bar, const Axis& axis, double top) {
          fmt::format(
              "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"{}\" "
              "stroke=\"#444\"/>\n",
-             kLeft, top, end - kLeft, kBar, bar.ours ? "#444" : "#ddd") +
+             kLeft, top, end - kLeft, kBar, bar.ours ? "#888" : "#ddd") +
          line(from, middle, to, middle, around) + line(from, middle, to, middle, across) +
          line(from, middle - 4, from, middle + 4, across) + line(to, middle - 4, to, middle + 4, across) +
          text(kRight + 12, top + 11, "start", bar.remark);

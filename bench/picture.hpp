@@ -10,7 +10,7 @@ struct Bar {
   std::string name;
   std::vector<double> values;
   std::string remark;
-  bool ours = false;  // dark; all others are light
+  bool ours = false;  // darker than all others
 };
 
 struct Panel {
