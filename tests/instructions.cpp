@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -30,7 +31,9 @@ struct Keeper : SourceListener, Outlet, MessageStore {
   void message_left(Source&, std::uint64_t) noexcept override {}
   void source_drained(Source&) noexcept override {}
   void credit_free(Source&) noexcept override {}
-  void emit(Handle item) noexcept override { items.push_back(std::move(item)); }
+  void emit(std::span<Handle> made) noexcept override {
+    for (Handle& item : made) items.push_back(std::move(item));
+  }
   void destroy(std::uint32_t) noexcept override {}
 };
 
@@ -79,7 +82,8 @@ struct Bench {
     for (std::uint64_t i = 0; i < kBatch; ++i) {
       Lease* const lease = source.try_acquire();
       lease->payload = &message;
-      crew.submit(Handle{lease, Part::graph});
+      Handle message{lease, Part::graph};
+      crew.submit({&message, 1});
     }
   }
   void drop_batch() {
@@ -95,6 +99,7 @@ struct Bench {
 void process() {
   Bench bench{Placement::process};
   auto* const page = new (bench.segment->base()) HostPage;
+  page->sleep_word.store(1);  // there is no pump that would look into the inbox
   std::vector<std::uint32_t> launched;
   ProcessCrew crew{bench.node,
                    *bench.pool,

@@ -32,7 +32,10 @@ namespace {
 class Book final : public LeaseOwner {
  public:
   void entered_graph() noexcept override { ++entered; }
-  void left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept override {
+  void left_graph(std::span<const Departure> messages) noexcept override {
+    for (const Departure& message : messages) left_graph(message.sequence, message.sequencers);
+  }
+  void left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept {
     ++left;
     last_sequence = sequence;
     last_sequencers = sequencers;

@@ -4,17 +4,25 @@
 
 namespace tandem {
 
-void InOrder::take(Handle item, std::uint64_t bit) noexcept {
+void InOrder::take(std::span<Handle> items, std::uint64_t bit, std::uint64_t all_bits) noexcept {
   // Relaxed: whoever drops the last handle comes after this line by way of the item's own hand-over.
-  item->root->sequencers.fetch_or(bit, std::memory_order_relaxed);
-  const std::uint32_t source = item->source;
-  const std::uint64_t sequence = item->sequence;
+  for (const Handle& item : items) {
+    if (bit == all_bits) {
+      item->root->sequencers.store(bit, std::memory_order_relaxed);  // nobody else writes there
+    } else {
+      item->root->sequencers.fetch_or(bit, std::memory_order_relaxed);
+    }
+  }
   std::unique_lock lock{mutex_};
   if (closed_) return;
-  if (branches_ > 1) {
-    gather(source, sequence, std::move(item));
-  } else {
-    order_of(source).put(sequence, std::move(item));
+  for (Handle& item : items) {
+    const std::uint32_t source = item->source;
+    const std::uint64_t sequence = item->sequence;
+    if (branches_ > 1) {
+      gather(source, sequence, std::move(item));
+    } else {
+      order_of(source).put(sequence, std::move(item));
+    }
   }
   let_out(lock);
 }
@@ -49,7 +57,7 @@ void InOrder::let_out(std::unique_lock<std::mutex>& lock) noexcept {
     std::vector<Handle> now;
     now.swap(due_);
     lock.unlock();
-    for (Handle& item : now) out_.emit(std::move(item));
+    out_.emit(now);
     now.clear();
     lock.lock();
     if (due_.empty()) due_.swap(now);  // keeps its memory

@@ -30,11 +30,11 @@ Splitter::Splitter(flow::graph& graph, std::shared_ptr<Core> core, std::string n
 
 void Splitter::leave() noexcept { leave_run(*core_, *this, graph_); }
 
-void Splitter::take(Handle item) noexcept {
+void Splitter::take(std::span<Handle> items) noexcept {
   if (bit_ != 0) {
-    order_.take(std::move(item), bit_);
+    order_.take(items, bit_, core_->sequencers());
   } else {
-    put(std::move(item));
+    put(items);
   }
 }
 
@@ -42,10 +42,14 @@ void Splitter::message_left(std::uint32_t source, std::uint64_t sequence) noexce
   if (bit_ != 0) order_.skip(source, sequence);
 }
 
-void Splitter::put(Handle item) noexcept {
+void Splitter::put(std::span<Handle> items) noexcept {
+  for (Handle& item : items) put_one(std::move(item));
+}
+
+void Splitter::put_one(Handle item) noexcept {
   source_.begin_input();  // before the graph lets go of it: see Ending
-  const Handle keep = item;
-  item.leave_graph();
+  Departures gone;        // told of last
+  item.leave_graph(gone);
   bool dropped = false;
   {
     const std::lock_guard lock{mutex_};
@@ -178,6 +182,7 @@ void Splitter::begin_part(Lease& part, Lease& whole, std::size_t number, std::si
   part.worker = whole.worker;
   part.attempt = whole.attempt;
   whole.add(Part::user);  // beside that of our item
+  part.is_part = true;
   part.piece.whole = &whole;
   part.piece.block = whole.root == &whole ? whole.piece.block : &whole;
   part.piece.number = number;

@@ -322,19 +322,25 @@ void Calls::feed_all() noexcept {
       lease->payload = nullptr;
       source.discard(*lease);
     } else {
-      core_->crew(index_).submit(Handle{lease, Part::graph});
+      Handle call{lease, Part::graph};
+      core_->crew(index_).submit({&call, 1});
     }
   }
 }
 
-void Calls::emit(Handle item) noexcept {
+void Calls::emit(std::span<Handle> items) noexcept {
+  for (Handle& item : items) take(std::move(item));
+}
+
+void Calls::take(Handle item) noexcept {
   std::shared_ptr<CallState> state;
   {
     const std::lock_guard lock{mutex_};
     state = std::move(begun_[item->root->index]);
   }
   if (!state) return;
-  std::vector<std::shared_ptr<ArrayBlock>> granted = std::move(item->grants);
+  std::vector<std::shared_ptr<ArrayBlock>> granted;
+  if (item->granted) granted = std::move(item->grants);
   if (item->failure || item->skipped) granted.clear();  // before anybody can see the end
   bool is_over = false;
   if (item->failure) {

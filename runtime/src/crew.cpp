@@ -18,42 +18,55 @@ Crew::Crew(const NodeInfo& node, Pool& pool, Outlet& outlet)
   pool_.on_returned = [this] { Run::touch(*this); };
 }
 
-void Crew::submit(Handle input) noexcept {
-  Job job{std::move(input), nullptr};
-  job.packed = pack(*job.input);
-  {
+void Crew::submit(std::span<Handle> inputs) noexcept {
+  if (!packed_.empty()) {
+    for (Handle& input : inputs) submit_packed(std::move(input));
+  } else {
     const std::lock_guard lock{inbox_mutex_};
-    inbox_.push_back(std::move(job));
+    for (Handle& input : inputs) inbox_.push_back({std::move(input), nullptr});
   }
   Run::touch(*this);
 }
 
+// Packed without the lock: it runs the user's code.
+void Crew::submit_packed(Handle input) noexcept {
+  Job job{std::move(input), nullptr};
+  job.packed = pack(*job.input);
+  const std::lock_guard lock{inbox_mutex_};
+  inbox_.push_back(std::move(job));
+}
+
 std::unique_ptr<PackedMessage> Crew::pack(const Lease& input) const noexcept {
-  if (packed_.empty() || input.failure || input.skipped) return nullptr;
+  if (input.failure || input.skipped) return nullptr;
   return std::make_unique<PackedMessage>(node_.packing, input.payload, node_.arrays, node_.name,
                                          input.sequence);
 }
 
 void Crew::flush() noexcept {
-  // ASK: seq_cst, with flush_if_asked(): either we get the lock, or its holder sees the flag when it
-  // has let go. Weaker: both could miss, and the message would lie in the inbox.
-  asked_.store(true, std::memory_order_seq_cst);
-  flush_if_asked();
+  asked_.store(true, std::memory_order_relaxed);
+  // ASK: with flush_if_asked(): either we get the lock, or its holder sees the flag when it has let go. Without it,
+  // both could miss, and the message would lie in the inbox. The same with the pump, see somebody_looks().
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  if (!somebody_looks()) flush_if_asked();
 }
 
 void Crew::flush_if_asked() noexcept {
   if (!asked_.load(std::memory_order_seq_cst)) return;
   flushing_.fetch_add(1, std::memory_order_seq_cst);
   while (asked_.load(std::memory_order_seq_cst) && mutex_.try_lock()) {
-    asked_.store(false, std::memory_order_seq_cst);
     Acts acts;
-    take_inbox(acts);
-    fail_pending(acts);
-    if (!stopped_) dispatch(acts);
+    answer_ask(acts);
     mutex_.unlock();
     carry_out(acts);
   }
   flushing_.fetch_sub(1, std::memory_order_release);
+}
+
+void Crew::answer_ask(Acts& acts) {
+  asked_.store(false, std::memory_order_seq_cst);  // before the look into the inbox
+  take_inbox(acts);
+  fail_pending(acts);
+  if (!stopped_) dispatch(acts);
 }
 
 void Crew::wait_quiet() const noexcept {
@@ -117,7 +130,8 @@ void Crew::carry_out(Acts& acts) noexcept {
   }
   const Run run;
   acts.unpack.clear();  // first: who has the item may want the room
-  for (Handle& item : acts.emit) outlet_.emit(std::move(item));
+  if (!acts.emit.empty()) outlet_.emit(acts.emit);
+  acts.emit.clear();
   acts.drop.clear();
   for (const std::string& line : acts.log) log_warning(line);
 }
@@ -238,7 +252,7 @@ void Crew::complete(Lease& lease, Acts& acts) {
       lease.payload = output_of(lease);
     }
   }
-  if (lease.failure || lease.skipped) lease.grants.clear();
+  if (lease.failure || lease.skipped) lease.drop_grants();
   acts.emit.emplace_back(&lease, Part::graph);
 }
 
@@ -274,7 +288,7 @@ void Crew::put_back(Lease& lease, int attempt, bool alone) {
 }
 
 void Crew::reclaim(Lease& lease, int attempt, bool alone) {
-  lease.grants.clear();
+  lease.drop_grants();
   Job job{std::move(inputs_[lease.index]), nullptr, attempt, lease.begun, alone};
   if (job.input) {
     lease.root->drop(Part::graph);  // not the last one: the input holds the root too

@@ -97,7 +97,7 @@ void Pool::unbind(Lease& lease) {
 
 void Pool::give_back(Lease& lease) noexcept {
   lease.failure.reset();
-  lease.grants.clear();
+  lease.drop_grants();
   lease.cancel();
   table_.put_back(lease);
 }
@@ -181,7 +181,7 @@ void Pool::audit(Audit& audit) {
 
 void Pool::ended(Lease& lease) noexcept {
   lease.failure.reset();
-  lease.grants.clear();
+  lease.drop_grants();
   table_.put(lease);
   // WANT(lease)
   if (wanted_.load(std::memory_order_seq_cst) && wanted_.exchange(false) && on_returned) { on_returned(); }

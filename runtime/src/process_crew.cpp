@@ -16,6 +16,9 @@ namespace {
 
 // A worker is given as many messages ahead as it is likely to finish in this time.
 constexpr std::uint64_t kAheadNanoseconds = 100'000;
+// It is given so many at once as it is likely to finish in this time.
+constexpr std::uint64_t kTogetherNanoseconds = 4'000;
+constexpr std::uint64_t kMostTogether = 16;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
 // worker stand for a moment, and then there may be hundreds.
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
@@ -165,13 +168,22 @@ void ProcessCrew::dispatch(Acts& acts) {
   const bool waited = waits_for_room();
   while (!pending_.empty()) {
     Worker* const worker = choose(pending_.front().alone);
-    if (worker == nullptr) break;
-    Lease* const lease = next_job(acts, static_cast<std::uint32_t>(worker->number));
-    if (lease == nullptr) break;
-    ask(*worker, *lease);
+    if (worker == nullptr || !give_share(*worker, acts)) break;
   }
   if (waits_for_room() && !waited) nudge_();  // so that the pump comes to look_for_room()
   publish(acts);
+}
+
+// As many as it does in a moment, and its part of what waits: to choose a worker for each would cost more than they do.
+bool ProcessCrew::give_share(Worker& worker, Acts& acts) {
+  const std::uint64_t part = (pending_.size() + numbers_.size() - 1) / numbers_.size();
+  std::uint64_t left = std::min({worker.share, worker.depth - worker.outstanding(), part});
+  do {
+    Lease* const lease = next_job(acts, static_cast<std::uint32_t>(worker.number));
+    if (lease == nullptr) return false;
+    ask(worker, *lease);
+  } while (--left > 0 && !worker.alone && !pending_.empty() && !pending_.front().alone);
+  return true;
 }
 
 // Nobody tells of room in the store that has come back.
@@ -215,7 +227,7 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
   token.generation = lease.generation;
   token.attempt = lease.attempt;
   token.sequence = lease.sequence;
-  const Piece& piece = lease.root->piece;
+  const Lease& root = *lease.root;
   if (const Handle& input = input_of(lease)) {
     token.input_node = input->node;
     token.input_block = input->block;
@@ -223,7 +235,8 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
     token.input_node = kPackedInput;
     const PackedPlace place = packed->put(pool_.block(lease));
     std::memcpy(token.message, &place, sizeof place);
-  } else if (piece.block != nullptr) {
+  } else if (root.is_part && root.piece.block != nullptr) {
+    const Piece& piece = root.piece;
     token.input_node = piece.block->node;
     token.input_block = piece.block->block;
     const BlockPart part{piece.split == Piece::kNone ? 0 : piece.split + 1, 0, piece.number, piece.offset};
@@ -337,9 +350,15 @@ void ProcessCrew::audit_workers(Audit& audit) const {
   }
 }
 
-bool ProcessCrew::replies_ready() const noexcept {
+// LEAVE, as in publish(): the pump that is awake looks at is_asked() after it has announced its sleep, when ring_sleepers()
+// lets go of the lock. The caller's fence is ASK's.
+bool ProcessCrew::somebody_looks() const noexcept {
+  return (page_.sleep_word.load(std::memory_order_relaxed) & 1U) == 0;
+}
+
+bool ProcessCrew::has_work() const noexcept {
   // Only the pump's thread reads replies, and only it changes a worker's reader.
-  return std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
+  return is_asked() || std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
     return worker.running() && worker.condemned.empty() && worker.replies.ready();
   });
 }
@@ -354,11 +373,10 @@ bool ProcessCrew::drain() {
       if (!worker.running() || !worker.condemned.empty() || !worker.replies.ready()) continue;
       any = true;
       read_replies(worker, acts);
+      measure(worker);
     }
-    if (any) {
-      take_inbox(acts);
-      dispatch(acts);
-    }
+    any = any || is_asked();
+    if (any) answer_ask(acts);
   }
   if (!any) return false;
   carry_out(acts);
@@ -383,6 +401,19 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
         if (reply.kind == ReplyKind::grow) return;
     }
   }
+}
+
+// Once for all replies that came together: the divisions cost more than the rest of a reply.
+void ProcessCrew::measure(Worker& worker) {
+  if (worker.busy_replies == 0) return;
+  const std::uint64_t busy =
+      std::exchange(worker.busy_nanoseconds, 0) / std::exchange(worker.busy_replies, 0);
+  worker.service_nanoseconds =
+      worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
+  // One place of the ring stays for the request to end.
+  worker.depth = std::clamp<std::uint64_t>(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead,
+                                           worker.channel.capacity - 2);
+  worker.share = std::clamp<std::uint64_t>(kTogetherNanoseconds / worker.service_nanoseconds, 1, kMostTogether);
 }
 
 void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
@@ -425,12 +456,8 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   worker.useful = true;
   number_of(worker).failed_starts = 0;
   number_of(worker).barren = 0;
-  const std::uint64_t busy = std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
-  worker.service_nanoseconds =
-      worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
-  // One place of the ring stays for the request to end.
-  worker.depth = std::clamp<std::uint64_t>(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead,
-                                           worker.channel.capacity - 2);
+  worker.busy_nanoseconds += std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
+  ++worker.busy_replies;
   if (reply.kind == ReplyKind::done) {
     lease.skipped = reply.skip == 1;
     complete(lease, acts);
@@ -460,6 +487,7 @@ void ProcessCrew::grant(Worker& worker, Lease& lease, const ReplyToken& reply, s
   try {
     block = node_.arrays->allocate(reply.wanted_bytes, dtype, shape);
     lease.grants.push_back(block);
+    lease.granted = true;
   } catch (const std::exception&) { block = nullptr; }  // the worker says it, with its message
   head.grant_offset.store(block ? block->offset() : 0, std::memory_order_relaxed);
   head.grant_bytes.store(block ? block->room() : 0, std::memory_order_relaxed);

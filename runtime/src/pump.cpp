@@ -32,6 +32,8 @@ constexpr int kServersForgiven = 16;
 constexpr int kMostServers = 1000;
 // About what it costs to wake a consumer: nobody waits much longer for being told late.
 constexpr std::chrono::microseconds kLongestRun{50};
+// How late a busy pump may learn of the end of a process.
+constexpr std::chrono::microseconds kLookWithin{100};
 // How long before a request that the fork server's socket did not take is sent again.
 constexpr std::chrono::milliseconds kSendAgain{10};
 
@@ -141,17 +143,25 @@ void Pump::run(std::promise<void> started) {
   }
   launcher_->stop();
   interrupt.reset();
+  sleeper_.announce();  // for good: who submits something now must look after it
+  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
 }
 
-// Reads replies until there are none, or for a while: what the items touch, consumers above all, is
+// Does what there is to do, until there is nothing, or for a while: what the items touch, consumers above all, is
 // told once for all of them.
 void Pump::drain() {
-  const Run run;
   const Clock::time_point end = Clock::now() + kLongestRun;
-  for (bool any = true; any && Clock::now() < end;) {
-    any = false;
-    for (ProcessCrew* const crew : crews_) any = crew->drain() || any;
-  }
+  do {
+    const Run run;
+    for (bool any = true; any && Clock::now() < end;) {
+      any = false;
+      for (ProcessCrew* const crew : crews_) any = crew->drain() || any;
+    }
+  } while (has_work() && Clock::now() < end);  // what came out of one crew may have gone to another
+}
+
+bool Pump::has_work() const noexcept {
+  return std::any_of(crews_.begin(), crews_.end(), [](const ProcessCrew* crew) { return crew->has_work(); });
 }
 
 void Pump::begin() {
@@ -183,15 +193,12 @@ bool Pump::finished(Clock::time_point now) {
 }
 
 void Pump::wait(Clock::time_point until) {
-  const auto replies_ready = [this] {
-    return std::any_of(crews_.begin(), crews_.end(),
-                       [](const ProcessCrew* crew) { return crew->replies_ready(); });
-  };
   for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
-  linger_.wait(replies_ready);
+  // While there is work, a look at the descriptors now and then is enough.
+  if ((has_work() || linger_.wait([this] { return has_work(); })) && Clock::now() < look_at_) return;
   sleeper_.announce();
   for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
-  const bool ready = replies_ready();
+  const bool ready = has_work();
   int milliseconds = 0;
   if (!ready && until == Clock::time_point::max()) {
     milliseconds = -1;  // woken by the bell, a pidfd or the fork server
@@ -202,6 +209,7 @@ void Pump::wait(Clock::time_point until) {
   epoll_event events[16];
   const int count = epoll_wait(epoll_.get(), events, 16, milliseconds);
   sleeper_.awake();
+  look_at_ = Clock::now() + kLookWithin;
   for (int index = 0; index < count; ++index) handle(events[index].data.u64);
 }
 

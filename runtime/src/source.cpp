@@ -34,6 +34,7 @@ void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::uni
   extra_ = extra;
   all_sequencers_ = all_sequencers;
   table_ = std::make_unique<LeaseTable>(*this, limit_);
+  for (std::uint32_t index = 0; index < limit_; ++index) table_->at(index).run = listener_;
 }
 
 // One that is in nobody's hands but the user's cannot come back by itself.
@@ -50,7 +51,6 @@ Lease* Source::take() noexcept {
   Lease* lease = table_->take();
   if (lease == nullptr) return nullptr;
   lease->root = lease;
-  lease->run = listener_;
   lease->source = id_;
   lease->sequence = kNoNumber;
   lease->worker = -1;
@@ -59,7 +59,6 @@ Lease* Source::take() noexcept {
   lease->epoch = 0;
   lease->epoch_begin = 0;
   lease->ends_epoch = false;
-  lease->piece = Piece{};
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
@@ -199,10 +198,10 @@ void Source::audit(const std::string& name, Audit& audit) const {
   }
 }
 
-// Takes `what` off the state, and tells whom it concerns. The reference is given up last: without it, another
+// Takes `what` off the state, so many times, and tells whom it concerns. The reference is given up last: without it, another
 // thread's last message could end the source while this one still looks at it.
-void Source::leave(std::uint64_t what) noexcept {
-  const std::uint64_t now = state_.fetch_sub(what, std::memory_order_seq_cst) - what;
+void Source::leave(std::uint64_t what, std::uint64_t count) noexcept {
+  const std::uint64_t now = state_.fetch_sub(what * count, std::memory_order_seq_cst) - what * count;
   if (what != kLive && is_idle(now) && (now & kClosed) == 0) {
     if (finished_.load(std::memory_order_seq_cst)) {  // DRAINED
       listener_->source_drained(*this);
@@ -220,7 +219,7 @@ void Source::leave(std::uint64_t what) noexcept {
   if (what == kLive && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
     listener_->credit_free(*this);
   }
-  release();
+  release(count);
 }
 
 void Source::end_input() noexcept {
@@ -229,17 +228,21 @@ void Source::end_input() noexcept {
     listener_->source_quiet(*this);
 }
 
-void Source::release() noexcept {
+void Source::release(std::uint64_t count) noexcept {
   // LAST: acq_rel, so that the thread that lets go comes after all that the others did here.
-  if (references_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+  if (references_.fetch_sub(count, std::memory_order_acq_rel) == count) {
     const std::shared_ptr<void> last = std::move(keep_);  // nothing of *this after this line
   }
 }
 
-void Source::left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept {
-  if (sequence == kNoNumber) return;  // a loan was never in it
-  if ((all_sequencers_ & ~sequencers) != 0) listener_->message_left(*this, sequence);
-  leave(kInGraph);
+void Source::left_graph(std::span<const Departure> messages) noexcept {
+  std::uint64_t count = 0;
+  for (const Departure& message : messages) {
+    if (message.sequence == kNoNumber) continue;  // a loan was never in it
+    if ((all_sequencers_ & ~message.sequencers) != 0) listener_->message_left(*this, message.sequence);
+    ++count;
+  }
+  if (count > 0) leave(kInGraph, count);
 }
 
 void Source::ended(Lease& lease) noexcept {
@@ -247,7 +250,7 @@ void Source::ended(Lease& lease) noexcept {
   lease.payload = nullptr;
   lease.failure.reset();
   // Before our credit is free, as a child's block is.
-  if (Lease* const whole = std::exchange(lease.piece.whole, nullptr)) whole->drop(Part::user);
+  if (std::exchange(lease.is_part, false)) std::exchange(lease.piece, Piece{}).whole->drop(Part::user);
   const bool loan = lease.sequence == kNoNumber;
   table_->put(lease);  // before the state says that a credit is free
   leave(loan ? kLive + kLoan : kLive);

@@ -44,6 +44,7 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
           auto& grants = worker.lease->grants;
           if (done_with) std::erase(grants, done_with);
           grants.push_back(node_.arrays->allocate(bytes, dtype, shape));
+          worker.lease->granted = true;
           return grants.back();
         });
     worker.context.grant_from(*worker.grant);

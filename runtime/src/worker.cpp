@@ -25,6 +25,7 @@
 #include <string_view>
 #include <thread>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -106,6 +107,37 @@ void restrict_memory(const WorkerPlan& plan) {
   mprotect(plan.base + plan.channel.reply_offset(), plan.channel.reply_bytes(), PROT_READ | PROT_WRITE);
 }
 
+// How long messages take. Where that is less than the clock costs, several are measured together.
+class ServiceClock {
+ public:
+  /// A message is done. Returns its nanoseconds, or those of each of the last that were measured.
+  std::uint64_t lap() noexcept {
+    if (++laps_ >= together_) measure();
+    return each_;
+  }
+  /// There is no message.
+  void pause() noexcept {
+    if (laps_ > 0) measure();
+  }
+  void go_on() noexcept { begin_ = Clock::now(); }
+
+ private:
+  static constexpr std::uint64_t kShort = 1'000;
+  static constexpr std::uint64_t kTogether = 8;
+
+  void measure() noexcept {
+    const Clock::time_point now = Clock::now();
+    each_ = static_cast<std::uint64_t>((now - begin_).count()) / std::exchange(laps_, 0);
+    begin_ = now;
+    together_ = each_ < kShort ? kTogether : 1;
+  }
+
+  Clock::time_point begin_ = Clock::now();
+  std::uint64_t laps_ = 0;
+  std::uint64_t together_ = 1;
+  std::uint64_t each_ = 0;
+};
+
 class Worker {
  public:
   Worker(const WorkerPlan& plan, std::uint32_t incarnation)
@@ -130,7 +162,10 @@ class Worker {
   void take_number_if_known();
   void limit_memory();
   void wait_for_debugger() const;
-  void arrive() { reply(ReplyKind::arrived, {}, {}); }
+  void arrive() {
+    reply(ReplyKind::arrived, {}, {});
+    ring_host();
+  }
   bool start();
   void serve();
 
@@ -152,6 +187,7 @@ class Worker {
   void wait_for_requests();
   void end_with_the_server() const;
   void ring_host();
+  void ring_host_bell() const;
 
   std::byte* block(const NodeInfo& node, std::uint32_t block) const {
     return plan_.base + node.blocks.block_offset(block);
@@ -184,7 +220,8 @@ class Worker {
   int number_ = -1;
   Context context_;
   std::unique_ptr<Body> body_;
-  Clock::time_point now_ = Clock::now();
+  ServiceClock clock_;
+  bool unrung_ = false;  // the host was not rung for the last reply, or need not be
   bool has_worked_ = false;
   std::vector<std::uint64_t> input_extents_;
   std::string memory_text_;  // made while there still is some
@@ -237,6 +274,7 @@ std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, c
   std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), shape.begin(), token.text_bytes);
   replies_.push(token);
   replies_.publish();
+  unrung_ = true;
   ring_host();
   for (;;) {
     const std::uint32_t heard = bell_.count();
@@ -302,10 +340,12 @@ bool Worker::start() {
     body_->start(context_);
   } catch (...) {
     reply(ReplyKind::start_failed, none, is_exhausted() ? memory_text_ : current_exception_text());
+    ring_host();
     return false;
   }
   end_with_the_server();
   reply(ReplyKind::ready, none, {});
+  ring_host();
   return true;
 }
 
@@ -313,13 +353,18 @@ void Worker::serve() {
   for (;;) {
     RequestToken request;
     if (requests_.take(request) != RequestReader::Take::token) {
+      ring_host();
+      clock_.pause();
       if (!linger_.wait([this] { return requests_.ready(); })) wait_for_requests();
-      now_ = Clock::now();
+      clock_.go_on();
       continue;
     }
-    if (request.kind == RequestKind::stop) return;
+    if (request.kind == RequestKind::stop) return ring_host();
     if (number_ < 0) take_number_if_known();
-    if (beginner_.begin(requests_.head() - 1)) {
+    const bool mine = beginner_.begin(requests_.head() - 1);
+    // Before the body, since nobody knows how long it takes. BEGIN's fence comes after the last reply, so it is RING's too.
+    if (std::exchange(unrung_, false) && host_.must_ring_now()) ring_host_bell();
+    if (mine) {
       work(request);
     } else {
       reply(ReplyKind::declined, request, {});
@@ -428,24 +473,26 @@ ReplyToken Worker::token_of(ReplyKind kind, const RequestToken& request) const {
 }
 
 void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again) {
-  const Clock::time_point end = Clock::now();
   ReplyToken token = token_of(kind, request);
   token.again = again ? 1 : 0;
   token.skip = context_.skipped() ? 1 : 0;
   token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
-  token.busy_nanoseconds = static_cast<std::uint64_t>((end - now_).count());
-  now_ = end;
+  token.busy_nanoseconds = clock_.lap();
   if (!text.empty()) {
     token.text_bytes = static_cast<std::uint32_t>(std::min(text.size(), ChannelLayout::kTextBytes));
     std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), text.data(), token.text_bytes);
   }
   replies_.push(token);
   replies_.publish();
-  ring_host();  // now: nobody knows how long the next body takes
+  unrung_ = true;
 }
 
+// After each reply, before anything that may take long.
 void Worker::ring_host() {
-  if (!host_.must_ring()) return;
+  if (std::exchange(unrung_, false) && host_.must_ring()) ring_host_bell();
+}
+
+void Worker::ring_host_bell() const {
   if (!host_bell_.ring()) _exit(1);  // a body closed it: only the end of this process still reaches the host
 }
 

@@ -62,7 +62,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
         graph_{graph},
         core_{runtime.core()},
         name_{std::move(name)},
-        output_{graph},
+        output_{graph, *core_},
         body_{std::make_unique<BodyOf<Body>>(std::move(body))},
         rounds_{*core_, "commander '" + name_ + "'"} {
     base_type::set_external_ports(typename base_type::output_ports_type{output_});
@@ -193,7 +193,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   bool end_epoch(const std::function<bool()>& cancelled) noexcept {
     Lease* const mark = rounds_.wait_mark(*source_, cancelled);
     if (mark == nullptr) return false;
-    output_.emit(Item<T>{Handle{mark, Part::graph}});
+    output_.emit(Handle{mark, Part::graph});
     return true;
   }
 
@@ -211,7 +211,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       }
       lease->payload = store_->make(lease->index, std::move(*message));
       lease->type = &typeid(T);
-      output_.emit(Item<T>{Handle{lease, Part::graph}});
+      output_.emit(Handle{lease, Part::graph});
       return Next::another;
     } catch (...) { problem = current_exception_text(); }
     emit_failure(lease, std::move(problem));
@@ -222,7 +222,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     if (lease == nullptr) return;
     rounds_.stamp(*lease);
     lease->failure = std::make_unique<Failure>(Failure{name_, lease->sequence, -1, 1, std::move(reason)});
-    output_.emit(Item<T>{Handle{lease, Part::graph}});
+    output_.emit(Handle{lease, Part::graph});
   }
 
   flow::graph& graph_;

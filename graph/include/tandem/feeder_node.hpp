@@ -152,7 +152,7 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
         graph_{graph},
         core_{runtime.core()},
         name_{std::move(name)},
-        output_{graph},
+        output_{graph, *core_},
         index_{core_->add_feed(name_, std::move(layout))},
         source_{core_->source_of_feed(index_)} {
     base_type::set_external_ports(typename base_type::output_ports_type{output_});
@@ -223,7 +223,7 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
     if (Lease* const lease = core_->feed(index_)->enter_waiting()) emit(*lease);
   }
 
-  void emit(Lease& lease) noexcept { output_.emit(Item<T>{Handle{&lease, Part::graph}}); }
+  void emit(Lease& lease) noexcept { output_.emit(Handle{&lease, Part::graph}); }
 
   flow::graph& graph_;
   const std::shared_ptr<Core> core_;

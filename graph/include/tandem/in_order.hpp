@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -22,8 +23,8 @@ class InOrder {
   /// which the nodes that made them were made.
   InOrder(Outlet& out, std::size_t branches) noexcept : out_{out}, branches_{branches} {}
 
-  /// bit: of Core::add_sequencer().
-  void take(Handle item, std::uint64_t bit) noexcept;
+  /// bit: of Core::add_sequencer(). all_bits: of Core::sequencers().
+  void take(std::span<Handle> items, std::uint64_t bit, std::uint64_t all_bits) noexcept;
   /// No item of this message will come; see Member::message_left().
   void skip(std::uint32_t source, std::uint64_t sequence) noexcept;
   /// Drops what waits, and what comes from now on.

@@ -1,8 +1,12 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <condition_variable>
+#include <cstddef>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -43,20 +47,19 @@ inline void leave_run(Core& core, Member& member, flow::graph& graph) noexcept {
 template <class T>
 class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::lightweight> {
  public:
-  /// Takes an item from a port or a node. By any thread.
-  void receive(Item<T> item) noexcept {
-    if (!item) return;
-    if (!core_.owns(*item.handle())) {  // its block and its number mean something else here
-      log_warning(
-          "an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
-      return;
-    }
-    accept(std::move(item));
+  /// Takes items over from a port of the same Runtime; what it leaves there is dropped by the caller. By any thread;
+  /// must not wait or throw.
+  virtual void accept(std::span<Handle> items) noexcept = 0;
+
+  const Core& core() const noexcept { return core_; }
+
+  /// What happens to an item of another Runtime: its block and its number mean something else here.
+  static void refuse() noexcept {
+    log_warning(
+        "an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
   }
 
  protected:
-  /// Called by any thread; must not wait or throw.
-  virtual void accept(Item<T> item) noexcept = 0;
 
   InputPort(flow::graph& graph, const Core& core) : Node{graph, flow::unlimited, PutBack{*this}}, core_{core} {}
 
@@ -66,7 +69,13 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
   struct PutBack {
     InputPort& port;
     flow::continue_msg operator()(const Item<T>& item) const noexcept {
-      port.receive(Item<T>{item.handle().for_graph()});
+      if (!item) return {};
+      if (port.core_.owns(*item.handle())) {
+        Handle mine = item.handle().for_graph();
+        port.accept({&mine, 1});
+      } else {
+        refuse();
+      }
       return {};
     }
   };
@@ -78,18 +87,19 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
 template <class T>
 class OutputPort : public flow::sender<Item<T>> {
  public:
-  explicit OutputPort(flow::graph& graph) : graph_{graph} {}
+  OutputPort(flow::graph& graph, const Core& core) : graph_{graph}, core_{core} {}
   OutputPort(const OutputPort&) = delete;
   OutputPort& operator=(const OutputPort&) = delete;
   ~OutputPort() override { wait_idle(); }
 
-  /// Hands an item to all successors. By any thread.
-  void emit(Item<T> item) noexcept {
-    if (!others_.empty()) put_outside(item);
+  /// Hands items to all successors: takes the handles over; what it leaves there is dropped by the caller. By any thread.
+  void emit(std::span<Handle> items) noexcept {
+    if (!others_.empty()) put_outside(items);
     if (ours_.empty()) return;
-    for (std::size_t index = 0; index + 1 < ours_.size(); ++index) ours_[index]->receive(item);
-    ours_.back()->receive(std::move(item));
+    for (std::size_t index = 0; index + 1 < ours_.size(); ++index) emit_copies(*ours_[index], items);
+    hand_to(*ours_.back(), items);
   }
+  void emit(Handle item) noexcept { emit({&item, 1}); }
 
   /// Whether an edge leads from here.
   bool is_connected() const noexcept { return !ours_.empty() || !others_.empty(); }
@@ -121,8 +131,25 @@ class OutputPort : public flow::sender<Item<T>> {
            }) > 0;
   }
 
-  void put_outside(const Item<T>& item) noexcept {
-    for (const auto& edge : others_) edge->add(item);
+  void hand_to(InputPort<T>& port, std::span<Handle> items) const noexcept {
+    if (&port.core() == &core_) return port.accept(items);
+    for ([[maybe_unused]] const Handle& item : items) port.refuse();
+  }
+
+  void emit_copies(InputPort<T>& port, std::span<const Handle> items) const noexcept {
+    std::array<Handle, 16> copies;
+    while (!items.empty()) {
+      const std::size_t count = std::min(items.size(), copies.size());
+      std::copy_n(items.begin(), count, copies.begin());
+      hand_to(port, std::span{copies}.first(count));
+      items = items.subspan(count);
+    }
+  }
+
+  void put_outside(std::span<const Handle> items) noexcept {
+    for (const auto& edge : others_) {
+      for (const Handle& item : items) edge->add(Item<T>{item});
+    }
     schedule();
   }
 
@@ -155,6 +182,7 @@ class OutputPort : public flow::sender<Item<T>> {
   }
 
   flow::graph& graph_;
+  const Core& core_;
   std::vector<InputPort<T>*> ours_;
   std::vector<std::unique_ptr<Edge<T>>> others_;
 

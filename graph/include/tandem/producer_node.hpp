@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -93,8 +94,8 @@ class producer_node
   class Input final : public InputPort<In> {
    public:
     Input(flow::graph& graph, producer_node& node) : InputPort<In>{graph, *node.core_}, node_{node} {}
-    void accept(Item<In> item) noexcept override {
-      if (node_.core_->is_open()) node_.core_->crew(node_.index_).submit(std::move(item.handle()));
+    void accept(std::span<Handle> items) noexcept override {
+      if (node_.core_->is_open()) node_.core_->crew(node_.index_).submit(items);
     }
 
    private:
@@ -149,7 +150,7 @@ class producer_node
   }
 
   producer_node(flow::graph& graph, Runtime& runtime, std::string name, BlockLayout layout, Factory make_body)
-      : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph} {
+      : base_type{graph}, graph_{graph}, core_{runtime.core()}, input_{graph, *this}, output_{graph, *core_} {
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
                                   typename base_type::output_ports_type{output_});
     const NodeConfig config = core_->config().node(name);
@@ -185,11 +186,16 @@ class producer_node
     index_ = core_->add_node(std::move(node));
   }
 
-  void emit(Handle item) noexcept override {
-    // What a body asked for and is not in the item ends with the body.
-    if (!core_->crew(index_).node().output_grows()) item->grants.clear();
-    if (!output_.is_connected() && item->failure) tell(*item->failure);
-    output_.emit(Item<Result>{std::move(item)});
+  void emit(std::span<Handle> items) noexcept override {
+    if (!core_->crew(index_).node().output_grows()) {
+      for (Handle& item : items) item->drop_grants();  // what a body asked for and is not in the item
+    }
+    if (!output_.is_connected()) {
+      for (const Handle& item : items) {
+        if (item->failure) tell(*item->failure);
+      }
+    }
+    output_.emit(items);
   }
 
   // Nobody else will.

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -36,7 +37,7 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
         graph_{graph},
         core_{runtime.core()},
         input_{graph, *this},
-        output_{graph},
+        output_{graph, *core_},
         order_{*this, branches} {
     if (branches == 0) throw Error("a sequencer_node has at least one branch");
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
@@ -57,21 +58,21 @@ class sequencer_node : public flow::composite_node<std::tuple<Item<T>>, std::tup
   class Input final : public InputPort<T> {
    public:
     Input(flow::graph& graph, sequencer_node& node) : InputPort<T>{graph, *node.core_}, node_{node} {}
-    void accept(Item<T> item) noexcept override { node_.take(std::move(item)); }
+    void accept(std::span<Handle> items) noexcept override { node_.take(items); }
 
    private:
     sequencer_node& node_;
   };
 
-  void take(Item<T> item) noexcept {
+  void take(std::span<Handle> items) noexcept {
     if (bit_ == 0) {
-      output_.emit(std::move(item));
+      output_.emit(items);
     } else {
-      order_.take(std::move(item.handle()), bit_);
+      order_.take(items, bit_, core_->sequencers());
     }
   }
 
-  void emit(Handle item) noexcept override { output_.emit(Item<T>{std::move(item)}); }
+  void emit(std::span<Handle> items) noexcept override { output_.emit(items); }
 
   void message_left(std::uint32_t source, std::uint64_t sequence) noexcept override {
     order_.skip(source, sequence);

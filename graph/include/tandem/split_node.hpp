@@ -78,7 +78,7 @@ class split_node
       : base_type{graph},
         Splitter{graph, runtime.core(), std::move(name), std::move(arrays)},
         input_{graph, *this},
-        output_{graph} {
+        output_{graph, core()} {
     base_type::set_external_ports(typename base_type::input_ports_type{input_},
                                   typename base_type::output_ports_type{output_});
   }
@@ -92,7 +92,7 @@ class split_node
   class Input final : public InputPort<In> {
    public:
     Input(flow::graph& graph, split_node& node) : InputPort<In>{graph, node.core()}, node_{node} {}
-    void accept(Item<In> item) noexcept override { node_.take(std::move(item.handle())); }
+    void accept(std::span<Handle> items) noexcept override { node_.take(items); }
 
    private:
     split_node& node_;
@@ -121,7 +121,7 @@ class split_node
     }
   }
 
-  void hand_on(Handle part) noexcept override { output_.emit(Item<Out>{std::move(part)}); }
+  void hand_on(Handle part) noexcept override { output_.emit(std::move(part)); }
 
   Input input_;
   OutputPort<Out> output_;

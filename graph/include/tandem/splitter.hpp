@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -49,8 +50,8 @@ class Splitter : protected Member {
   Splitter(flow::graph& graph, std::shared_ptr<Core> core, std::string name, std::vector<std::string> arrays);
   ~Splitter() = default;
 
-  /// Takes an item from the graph. Never waits.
-  void take(Handle item) noexcept;
+  /// Takes items from the graph. Never waits.
+  void take(std::span<Handle> items) noexcept;
   /// The node's destructor must begin with this.
   void leave() noexcept;
 
@@ -71,7 +72,7 @@ class Splitter : protected Member {
   // Items that are due.
   struct Due final : Outlet {
     explicit Due(Splitter& splitter_in) : splitter{splitter_in} {}
-    void emit(Handle item) noexcept override { splitter.put(std::move(item)); }
+    void emit(std::span<Handle> items) noexcept override { splitter.put(items); }
     Splitter& splitter;
   };
 
@@ -81,7 +82,8 @@ class Splitter : protected Member {
   void message_left(std::uint32_t source, std::uint64_t sequence) noexcept override;
   void source_drained() noexcept override;
 
-  void put(Handle item) noexcept;
+  void put(std::span<Handle> items) noexcept;
+  void put_one(Handle item) noexcept;
   void run() noexcept;
   std::optional<Handle> wait_item(const Cancelled& cancelled) noexcept;
   void take_apart(const Handle& item, const Cancelled& cancelled) noexcept;

@@ -122,25 +122,31 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   class Input final : public InputPort<T> {
    public:
     Input(flow::graph& graph, stream_node& node) : InputPort<T>{graph, *node.core_}, node_{node} {}
-    void accept(Item<T> item) noexcept override { node_.take(std::move(item)); }
+    void accept(std::span<Handle> items) noexcept override { node_.take(items); }
 
    private:
     stream_node& node_;
   };
 
-  void take(Item<T> item) noexcept {
-    // An item in the queue is the consumer's, so that one stream can end while another still has some.
-    // The graph lets go of it only once it is in the queue: the other way round, the stream could look
-    // ended with one still to come.
-    const Handle keep = item.handle();
-    item.handle().leave_graph();
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) return;
-      queue_.push_back(std::move(item));
-      waiting_.store(true, std::memory_order_relaxed);
+  void take(std::span<Handle> items) noexcept {
+    while (!items.empty()) {
+      const std::size_t count = std::min(items.size(), Departures::kMost);
+      take_together(items.first(count));
+      items = items.subspan(count);
     }
     Run::touch(*this);
+  }
+
+  void take_together(std::span<Handle> items) noexcept {
+    // An item in the queue is the consumer's, so that one stream can end while another still has some.
+    // The graph lets go of it only once it is in the queue: the other way round, the stream could look
+    // ended with one still to come. So `gone` ends last.
+    Departures gone;
+    for (Handle& item : items) item.leave_graph(gone);
+    const std::lock_guard lock{mutex_};
+    if (closed_) return;
+    for (Handle& item : items) queue_.emplace_back(std::move(item));
+    waiting_.store(true, std::memory_order_relaxed);
   }
 
   void flush() noexcept override {

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -119,7 +120,8 @@ class Calls final : private Member, private Outlet {
   class Store;
   class TaskThreads;
 
-  void emit(Handle item) noexcept override;
+  void emit(std::span<Handle> items) noexcept override;
+  void take(Handle item) noexcept;
   void close() noexcept override;
   void join() noexcept override;
   void credit_free(std::uint32_t source) noexcept override;

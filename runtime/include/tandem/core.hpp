@@ -97,6 +97,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   /// (Subtasks that a body spawns in other threads are not known; stop() there waits for the body.)
   static const Core*& inside() noexcept;
 
+  /// The bits of all sequencers. Constant once open.
+  std::uint64_t sequencers() const noexcept { return sequencers_; }
   /// Whether any sequencer restores an order.
   bool orders() const noexcept { return orders_; }
   bool is_gathering() const noexcept { return phase_.load(std::memory_order_acquire) == Phase::gathering; }

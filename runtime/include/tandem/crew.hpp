@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,8 +21,8 @@ namespace tandem {
 /// Where a crew's items go: the output of its node.
 class Outlet {
  public:
-  /// Takes over one graph handle. Called by any thread, without locks.
-  virtual void emit(Handle item) noexcept = 0;
+  /// Takes graph handles over; what it leaves there is dropped by the caller. Called by any thread, without locks.
+  virtual void emit(std::span<Handle> items) noexcept = 0;
 
  protected:
   ~Outlet() = default;
@@ -43,8 +44,8 @@ class Crew : public Flushable {
   Crew& operator=(const Crew&) = delete;
   virtual ~Crew() = default;
 
-  /// Accepts a message; acted on at the end of the caller's Run. Never waits.
-  void submit(Handle input) noexcept;
+  /// Accepts messages: takes the handles over. Acted on at the end of the caller's Run. Never waits.
+  void submit(std::span<Handle> inputs) noexcept;
   void flush() noexcept override;
 
   /// From now on messages are dropped, and so are those that no worker has begun.
@@ -82,6 +83,8 @@ class Crew : public Flushable {
     bool stop = false;  // a body asked for the end of the run
   };
 
+  /// Whether somebody is awake who looks at is_asked() again before it sleeps. After a fence.
+  virtual bool somebody_looks() const noexcept { return false; }
   /// Gives pending messages to workers that can take them. Under the lock.
   virtual void dispatch(Acts& acts) = 0;
   /// Wakes the workers named by `acts`. Without the lock.
@@ -91,12 +94,16 @@ class Crew : public Flushable {
   /// What the workers were asked, beside the blocks. Under the lock.
   virtual void audit_workers(Audit&) const {}
   void carry_out(Acts& acts) noexcept;
+  /// Something is in the inbox.
+  bool is_asked() const noexcept { return asked_.load(std::memory_order_relaxed); }
 
   // Under the lock, all of them:
   /// The next pending message with a lease and a block of this area for it; passes failed inputs on, and
   /// turns messages for which there is no memory at all into errors. Null: none, or it must wait.
   Lease* next_job(Acts& acts, std::uint32_t area = 0);
   void take_inbox(Acts& acts);
+  /// As the messages of one flush(): everything that was submitted so far is taken.
+  void answer_ask(Acts& acts);
   /// The item is made: its input may go, and it goes out.
   void complete(Lease& lease, Acts& acts);
   void fail(Lease& lease, std::string reason, Acts& acts, std::string stack = {});
@@ -145,6 +152,7 @@ class Crew : public Flushable {
  private:
   Lease* lend(Job& job, Lease* lease);
   std::deque<Job>::iterator first_with_room();
+  void submit_packed(Handle input) noexcept;
   std::unique_ptr<PackedMessage> pack(const Lease& input) const noexcept;
   std::unique_ptr<Failure> failure_of(const Job& job) const;
   std::unique_ptr<Failure> new_failure(const Lease& lease, std::string reason, std::string stack = {}) const;

@@ -73,6 +73,10 @@ class Ringer {
   [[nodiscard]] bool must_ring() noexcept {
     // RING: pairs with SLEEP in Sleeper::announce().
     Memory::fence();
+    return must_ring_now();
+  }
+  /// The same for a caller that has made a fence of its own after it published.
+  [[nodiscard]] bool must_ring_now() noexcept {
     const std::uint32_t now = word_->load(std::memory_order_relaxed);
     if ((now & 1U) == 0 || now == rung_) return false;
     rung_ = now;

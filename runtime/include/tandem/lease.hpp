@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <typeinfo>
 #include <utility>
 #include <vector>
@@ -33,13 +34,19 @@ namespace tandem {
 struct Lease;
 class ArrayBlock;
 
+/// A message that the graph is done with; only users may still hold it.
+struct Departure {
+  std::uint64_t sequence = 0;
+  std::uint64_t sequencers = 0;  // those that knew of it
+};
+
 /// Takes leases back. Called by whichever thread drops the last handle; must not throw or block.
 class LeaseOwner {
  public:
   /// A user put an item back into a graph that was done with its message (roots only).
   virtual void entered_graph() noexcept = 0;
-  /// The graph is done with message `sequence`; only users may still hold it (roots only).
-  virtual void left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept = 0;
+  /// The graph is done with these messages (roots only).
+  virtual void left_graph(std::span<const Departure> messages) noexcept = 0;
   /// Nobody holds the lease any more; the owner may lend it again.
   virtual void ended(Lease& lease) noexcept = 0;
 
@@ -51,6 +58,36 @@ class LeaseOwner {
 enum class Part : std::uint8_t { graph, user };
 
 class Handle;
+
+/// Messages that the graph is done with, and whose source has not been told: that costs less for several at once.
+/// They are told of at the latest when this ends; until then the source counts them as the graph's.
+/// Threads   one.
+class Departures {
+ public:
+  /// More than this are told of in between.
+  static constexpr std::size_t kMost = 64;
+
+  Departures() noexcept {}  // NOLINT: the entries need no values
+  ~Departures() { tell(); }
+  Departures(const Departures&) = delete;
+  Departures& operator=(const Departures&) = delete;
+
+  void add(LeaseOwner& source, Departure message) noexcept {
+    if (count_ == kMost || (count_ > 0 && source_ != &source)) tell();
+    source_ = &source;
+    messages_[count_++] = message;
+  }
+  void tell() noexcept {
+    if (count_ > 0) source_->left_graph({messages_, std::exchange(count_, 0)});
+  }
+
+ private:
+  LeaseOwner* source_ = nullptr;  // of all of them
+  std::size_t count_ = 0;
+  union {
+    Departure messages_[kMost];
+  };
+};
 
 /// Of a message that a split_node made: which part of which item it is.
 struct Piece {
@@ -66,50 +103,60 @@ struct Piece {
 
 /// One item, as the host knows it. Everything but the two atomics is written by the one thread
 /// that fills the lease, before the first handle to it is handed on, and is constant afterwards.
+/// What is touched on every message's way comes first, in two cache lines: three threads in turn need it.
 struct alignas(64) Lease {
   // Constant after construction.
   LeaseOwner* owner = nullptr;
-  const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to
-  std::uint32_t index = 0;    // place in the owner's table
 
   // Constant from the first handle to the last.
-  std::uint32_t generation = 0;        // counts the lends of this lease: tells a late reply from a true one
-  Lease* root = nullptr;               // the message's lease; the lease itself in a root
-  std::uint64_t sequence = 0;          // the message's place in its source's order; none in a loan
-  std::uint32_t source = 0;            // which source of the runtime made the message
-  int worker = -1;                     // who made the item
-  int attempt = 1;                     // how often its message had to be given out
-  bool skipped = false;                // it holds no value, because its body said so
-  bool begun = false;                  // a worker ended that may have been at it
-  bool alone = false;                  // its worker is given no other message meanwhile
-  void* payload = nullptr;             // a T in the message store or in a block, or &arrays
-  Arrays arrays;                       // used when the item is a set of arrays
-  std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
-  std::uint32_t node = 0;              // the node that made it
-  std::vector<std::shared_ptr<ArrayBlock>> grants;  // shared memory that the item's body asked for
-  std::unique_ptr<Failure> failure;                 // set when the item carries an error and no value
+  Lease* root = nullptr;         // the message's lease; the lease itself in a root
+  std::uint64_t sequence = 0;    // the message's place in its source's order; none in a loan
+  void* payload = nullptr;       // a T in the message store or in a block, or &arrays
+  std::uint32_t source = 0;      // which source of the runtime made the message
+  std::uint32_t generation = 0;  // counts the lends of this lease: tells a late reply from a true one
 
-  // Of a root.
-  const std::type_info* type = nullptr;  // of the message at payload
-  std::uint64_t epoch = 0;               // which round of its commander the message belongs to
-  std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
-  bool ends_epoch = false;  // no message, but the mark of a round's end; skipped, so that nobody works on it
-  Piece piece;
+ private:
+  std::atomic<std::uint64_t> references_{0};  // graph handles in the upper half, user's in the lower
 
-  // Bit i: sequencer i knows of the message. Set by sequencers, read at left_graph().
+ public:
+  // Bit i: sequencer i knows of the message (of a root). Set by sequencers, read at left_graph().
   std::atomic<std::uint64_t> sequencers{0};
-
-  // Of a pool, and constant while the lease is lent.
-  std::uint32_t block = 0;  // which block of the node it lends
-  std::uint32_t list = 0;   // which of the owner's free lists it comes from and returns to
-  bool backed = false;      // its block has pages of its own
-
   Lease* next = nullptr;  // link of the owner's free list, while nobody holds the lease
 
+  // The second line.
+  std::uint32_t index = 0;           // place in the owner's table; constant after construction
+  std::uint32_t node = 0;            // the node that made it
+  std::uint32_t block = 0;           // of a pool: which block of the node it lends
+  std::uint32_t list = 0;            // which of the owner's free lists it comes from and returns to
+  int worker = -1;                   // who made the item
+  int attempt = 1;                   // how often its message had to be given out
+  bool backed = false;               // its block has pages of its own
+  bool skipped = false;              // it holds no value, because its body said so
+  bool begun = false;                // a worker ended that may have been at it
+  bool alone = false;                // its worker is given no other message meanwhile
+  bool granted = false;              // there may be something in grants
+  bool ends_epoch = false;           // of a root: no message, but the mark of a round's end; skipped, so that nobody
+                                     // works on it
+  bool is_part = false;              // of a root: piece says of what
+  std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
+  std::uint64_t epoch = 0;           // of a root: which round of its commander the message belongs to
+  std::uint64_t epoch_begin = 0;     // the sequence number of that round's first message
+  const std::type_info* type = nullptr;  // of a root: of the message at payload
+
+  const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to; constant
+  Piece piece;                // of a root that is_part
+
+  std::vector<std::shared_ptr<ArrayBlock>> grants;  // shared memory that the item's body asked for
+  Arrays arrays;                                    // used when the item is a set of arrays
+  std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
+
+  void drop_grants() noexcept {
+    if (std::exchange(granted, false)) grants.clear();
+  }
   void add(Part part) noexcept;
   void drop(Part part) noexcept;
-  /// A graph handle becomes a user's one.
-  void convert_to_user() noexcept;
+  /// A graph handle becomes a user's one. What the graph is done with by that is left for the caller to tell.
+  void leave_graph(Departures& gone) noexcept;
   /// The holder of a user handle makes a graph handle beside it.
   void add_to_graph() noexcept;
   /// Whether anybody holds it; exact only while nothing moves.
@@ -124,8 +171,12 @@ struct alignas(64) Lease {
   static constexpr std::uint64_t kUser = 1;
   static constexpr std::uint64_t kUserMask = kGraph - 1;
   static constexpr std::uint64_t unit(Part part) { return part == Part::graph ? kGraph : kUser; }
-
-  std::atomic<std::uint64_t> references_{0};  // graph handles in the upper half, user's in the lower
+  // Whether the caller's handle, of this part, is the only one. Nobody else can make one then, so what follows needs no
+  // atomic change. Acquire: as ENDED, with those who have dropped theirs.
+  bool is_only(Part part) const noexcept {
+    return references_.load(std::memory_order_acquire) == unit(part);
+  }
+  void drop_graph_of(Departures& gone) noexcept;
 };
 
 inline void Lease::add(Part part) noexcept {
@@ -140,16 +191,20 @@ inline void Lease::drop(Part part) noexcept {
   // Read first: once the count is down another thread may end the lease and lend it again.
   LeaseOwner* const my_owner = owner;
   Lease* const my_root = root;
-  const std::uint64_t my_sequence = sequence;
   // Relaxed: a bit set by a holder after this line is missed, and the sequencer is then told of a
   // message that it knows already, which it ignores.
-  const std::uint64_t known = part == Part::graph ? sequencers.load(std::memory_order_relaxed) : 0;
-  // ENDED: acq_rel, so that the thread that takes the lease back sees all that the other holders
-  // did with it. Weaker: a block could be lent again while its last reader still reads.
-  const std::uint64_t now = references_.fetch_sub(unit(part), std::memory_order_acq_rel) - unit(part);
+  const Departure me{sequence, part == Part::graph ? sequencers.load(std::memory_order_relaxed) : 0};
+  std::uint64_t now = 0;
+  if (is_only(part)) {
+    references_.store(0, std::memory_order_relaxed);
+  } else {
+    // ENDED: acq_rel, so that the thread that takes the lease back sees all that the other holders
+    // did with it. Weaker: a block could be lent again while its last reader still reads.
+    now = references_.fetch_sub(unit(part), std::memory_order_acq_rel) - unit(part);
+  }
   const bool part_gone = part == Part::graph ? (now >> 32) == 0 : (now & kUserMask) == 0;
   if (my_root == this) {
-    if (part_gone && part == Part::graph) my_owner->left_graph(my_sequence, known);
+    if (part_gone && part == Part::graph) my_owner->left_graph({&me, 1});
     if (now == 0) my_owner->ended(*this);
     return;
   }
@@ -157,12 +212,26 @@ inline void Lease::drop(Part part) noexcept {
   if (part_gone) my_root->drop(part);
 }
 
-inline void Lease::convert_to_user() noexcept {
+inline void Lease::leave_graph(Departures& gone) noexcept {
+  if (is_only(Part::graph)) {
+    references_.store(kUser, std::memory_order_relaxed);
+    if (root != this) return root->leave_graph(gone);  // what the child's graph part held there
+    gone.add(*owner, {sequence, sequencers.load(std::memory_order_relaxed)});
+    return;
+  }
   const std::uint64_t before = references_.fetch_add(kUser, std::memory_order_relaxed);
   // The first user's handle of a child: our graph handle keeps the root's graph part above zero
   // until after this line, so the root cannot end in between.
   if (root != this && (before & kUserMask) == 0) root->add(Part::user);
-  drop(Part::graph);
+  drop_graph_of(gone);
+}
+
+// By who holds a user's handle, so that it does not end by this.
+inline void Lease::drop_graph_of(Departures& gone) noexcept {
+  const std::uint64_t now = references_.fetch_sub(kGraph, std::memory_order_acq_rel) - kGraph;  // ENDED
+  if ((now >> 32) != 0) return;
+  if (root != this) return root->drop_graph_of(gone);
+  gone.add(*owner, {sequence, sequencers.load(std::memory_order_relaxed)});
 }
 
 inline void Lease::add_to_graph() noexcept {
@@ -215,11 +284,15 @@ class Handle {
     get()->add_to_graph();
     return Handle{get(), Part::graph};
   }
-  /// From now on the item is in the user's hands, not in the graph.
-  void leave_graph() noexcept {
+  /// From now on the item is in the user's hands, not in the graph. Its source is told by `gone`.
+  void leave_graph(Departures& gone) noexcept {
     if (bits_ == 0 || part() == Part::user) return;
-    get()->convert_to_user();
+    get()->leave_graph(gone);
     bits_ |= 1U;
+  }
+  void leave_graph() noexcept {
+    Departures gone;
+    leave_graph(gone);
   }
 
  private:

@@ -111,7 +111,7 @@ class Pool final : public LeaseOwner {
   void audit(Audit& audit);
 
   void entered_graph() noexcept override {}
-  void left_graph(std::uint64_t, std::uint64_t) noexcept override {}
+  void left_graph(std::span<const Departure>) noexcept override {}
   void ended(Lease& lease) noexcept override;
 
   /// Called by the thread that returns a lease after take() found none. Must not block.

@@ -55,7 +55,8 @@ class ProcessCrew final : public Crew {
   /// Rings every worker that sleeps over a request. The pump calls it between announcing its sleep
   /// and sleeping; while the pump is awake, others leave this to it, see wake().
   void ring_sleepers() noexcept;
-  bool replies_ready() const noexcept;
+  /// Whether drain() would find something to do.
+  bool has_work() const noexcept;
   /// Has the stack of workers read whose message is over its deadline, and kills them; returns when to look again.
   Clock::time_point enforce_deadlines(Clock::time_point now);
   /// Where an overdue worker stood; empty: unknown. It is killed now.
@@ -101,7 +102,10 @@ class ProcessCrew final : public Crew {
     std::uint64_t answered = 0;  // requests before this place have their reply
     std::uint64_t recalled = 0;  // requests before this place that it had not begun were taken back
     std::uint64_t service_nanoseconds = 0;
+    std::uint64_t busy_nanoseconds = 0;  // of replies that service_nanoseconds does not count yet
+    std::uint64_t busy_replies = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
+    std::uint64_t share = 1;            // how many it is given at once
     Clock::time_point busy_since;
     std::string condemned;      // why the host killed it, if it did
     bool lied = false;          // because of nonsense: any of the messages that it had may have written that
@@ -125,6 +129,7 @@ class ProcessCrew final : public Crew {
     }
   };
 
+  bool somebody_looks() const noexcept override;
   void dispatch(Acts& acts) override;
   void wake(const Acts& acts) noexcept override;
   bool anybody_busy() const noexcept override;
@@ -133,6 +138,8 @@ class ProcessCrew final : public Crew {
   void launch(Worker& worker);
   void launch_wanted();
   Worker* choose(bool alone);
+  bool give_share(Worker& worker, Acts& acts);
+  static void measure(Worker& worker);
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   std::chrono::nanoseconds patience(const Worker& worker, const Worker* idle) const;

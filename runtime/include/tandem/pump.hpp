@@ -63,6 +63,7 @@ class Pump {
   void run(std::promise<void> started);
   void begin();
   void drain();
+  bool has_work() const noexcept;
   bool finished(Clock::time_point now);
   void wait(Clock::time_point until);
   void handle(std::uint64_t tag);
@@ -92,6 +93,7 @@ class Pump {
   std::unique_ptr<Launcher> launcher_;
   Sleeper<> sleeper_;
   Linger linger_;
+  Clock::time_point look_at_;  // at the latest, at the descriptors
   std::atomic<bool> stop_{false};
   int servers_lost_ = 0;
   std::uint64_t memory_kills_ = 0;

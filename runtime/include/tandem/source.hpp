@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 
 #include <tandem/audit.hpp>
@@ -139,7 +140,7 @@ class Source final : public LeaseOwner {
     references_.fetch_add(1, std::memory_order_relaxed);  // the caller's handle keeps one meanwhile
     state_.fetch_add(kInGraph, std::memory_order_seq_cst);
   }
-  void left_graph(std::uint64_t sequence, std::uint64_t sequencers) noexcept override;
+  void left_graph(std::span<const Departure> messages) noexcept override;
   void ended(Lease& lease) noexcept override;
 
  private:
@@ -177,8 +178,8 @@ class Source final : public LeaseOwner {
   void give_number(Lease& lease) noexcept;
   bool may_lend() const noexcept;
   bool is_over() const noexcept;
-  void leave(std::uint64_t what) noexcept;
-  void release() noexcept;
+  void leave(std::uint64_t what, std::uint64_t count = 1) noexcept;
+  void release(std::uint64_t count = 1) noexcept;
 
   // Constant after open().
   const std::uint32_t id_;
