@@ -35,7 +35,7 @@ Lease* Rounds::wait_mark(Source& source, const std::function<bool()>& cancelled)
   if (lease == nullptr) return nullptr;
   stamp(*lease);
   lease->skipped = true;
-  lease->ends_epoch = true;
+  lease->round = Round::end;
   begin(source, number_ + 1);
   return lease;
 }

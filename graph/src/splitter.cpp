@@ -128,7 +128,7 @@ void Splitter::take_apart(const Handle& item, const Cancelled& cancelled) noexce
   while (rounds_.number() < epoch) {
     if (!end_round(cancelled)) return;
   }
-  if (whole.root->ends_epoch) {
+  if (whole.root->round == Round::end) {
     if (rounds_.number() == epoch) end_round(cancelled);
     return;
   }
@@ -178,7 +178,7 @@ void Splitter::make_failure(Lease& whole, std::unique_ptr<Failure> failure,
 }
 
 void Splitter::begin_part(Lease& part, Lease& whole, std::size_t number, std::size_t count) const noexcept {
-  rounds_.stamp(part);
+  if (whole.root->round != Round::none) rounds_.stamp(part);
   part.worker = whole.worker;
   part.attempt = whole.attempt;
   whole.add(Part::user);  // beside that of our item

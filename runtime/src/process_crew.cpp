@@ -179,6 +179,7 @@ bool ProcessCrew::give_share(Worker& worker, Acts& acts) {
   const std::uint64_t part = (pending_.size() + numbers_.size() - 1) / numbers_.size();
   std::uint64_t left = std::min({worker.share, worker.depth - worker.outstanding(), part});
   do {
+    if (pending_.size() > 2) __builtin_prefetch(pending_[2].input.get(), 1);  // another thread wrote it
     Lease* const lease = next_job(acts, static_cast<std::uint32_t>(worker.number));
     if (lease == nullptr) return false;
     ask(worker, *lease);
@@ -395,6 +396,9 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
         condemn(worker, "the commit word of its reply ring holds nonsense");
         return;
       case ReplyReader::Take::token:
+        // The consumer had it last, and it is needed soon.
+        if (const Lease* const soon = worker.asked[(worker.answered + 2) & (worker.channel.capacity - 1)])
+          __builtin_prefetch(soon->root, 1);
         accept(worker, reply, place, acts);
         if (!worker.condemned.empty() || !worker.running()) return;
         // Who asks for memory waits for the answer. If it does not, the lock is let go in between at least.

@@ -58,7 +58,7 @@ Lease* Source::take() noexcept {
   lease->skipped = false;
   lease->epoch = 0;
   lease->epoch_begin = 0;
-  lease->ends_epoch = false;
+  lease->round = Round::none;
   lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();

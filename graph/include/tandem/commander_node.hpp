@@ -170,7 +170,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       // Each message goes out before the next call of the body, which may wait for as long as it likes.
       Next then = more ? Next::another : Next::none;
       while (then == Next::another && !cancelled()) then = emit_next(source_->wait_acquire(cancelled), context);
-      more = then == Next::round_over && body_->has_epochs() && end_epoch(cancelled);
+      more = then == Next::round_over && has_rounds_ && end_epoch(cancelled);
     }
     source_->finish();
     source_->wait_drained(cancelled);
@@ -200,7 +200,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   // lease: null when the run was stopped, or the graph cancelled.
   Next emit_next(Lease* lease, Context& context) noexcept {
     if (lease == nullptr) return Next::none;
-    rounds_.stamp(*lease);
+    if (has_rounds_) rounds_.stamp(*lease);
     std::string problem;
     try {
       context.begin(lease->sequence, 1);
@@ -220,7 +220,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
 
   void emit_failure(Lease* lease, std::string reason) noexcept {
     if (lease == nullptr) return;
-    rounds_.stamp(*lease);
+    if (has_rounds_) rounds_.stamp(*lease);
     lease->failure = std::make_unique<Failure>(Failure{name_, lease->sequence, -1, 1, std::move(reason)});
     output_.emit(Handle{lease, Part::graph});
   }
@@ -230,6 +230,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
   const std::string name_;
   OutputPort<T> output_;
   std::unique_ptr<AnyBody> body_;
+  const bool has_rounds_ = body_->has_epochs();
   Source* source_ = nullptr;
   Store* store_ = nullptr;
   Rounds rounds_;  // the emitter's

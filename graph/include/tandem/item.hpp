@@ -49,7 +49,7 @@ class Item {
   std::uint64_t epoch() const noexcept { return handle_ ? handle_->root->epoch : 0; }
   std::uint64_t index() const noexcept { return handle_ ? handle_->sequence - handle_->root->epoch_begin : 0; }
   /// True for the mark of a round's end, which comes to nodes that are not Tandem's, too: skipped(), so not ok().
-  bool ends_epoch() const noexcept { return handle_ && handle_->root->ends_epoch; }
+  bool ends_epoch() const noexcept { return handle_ && handle_->root->round == Round::end; }
   /// Behind a split node: which part of its item this was made from, from 0, and how many parts that had.
   std::uint64_t part() const noexcept { return handle_ ? handle_->root->piece.number : 0; }
   std::uint64_t parts() const noexcept { return handle_ ? handle_->root->piece.count : 1; }
@@ -75,6 +75,7 @@ class Item {
   int attempt() const noexcept { return handle_ ? handle_->attempt : 1; }
 
   /// For nodes.
+  Round round() const noexcept { return handle_ ? handle_->root->round : Round::none; }
   const Handle& handle() const noexcept { return handle_; }
   Handle& handle() noexcept { return handle_; }
 

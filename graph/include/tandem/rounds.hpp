@@ -26,6 +26,7 @@ class Rounds {
   void stamp(Lease& lease) const noexcept {
     lease.epoch = number_;
     lease.epoch_begin = begin_;
+    lease.round = Round::inside;
   }
   /// The mark of the round's end, and the next round begins. It goes through the graph like a message, so that it comes out
   /// behind the round's last one: where no order is restored, this waits until the graph is done with all of them.

@@ -101,19 +101,22 @@ struct Piece {
   static constexpr std::uint32_t kNone = 0xFFFFFFFFU;
 };
 
+/// Where a message stands in the rounds of its commander. end: it is no message, but the mark of a round's end; skipped,
+/// so that nobody works on it.
+enum class Round : std::uint8_t { none, inside, end };
+
 /// One item, as the host knows it. Everything but the two atomics is written by the one thread
 /// that fills the lease, before the first handle to it is handed on, and is constant afterwards.
-/// What is touched on every message's way comes first, in two cache lines: three threads in turn need it.
+/// What every thread on a message's way needs comes first, in one cache line; the rest is left to the one that lends it.
 struct alignas(64) Lease {
   // Constant after construction.
   LeaseOwner* owner = nullptr;
 
   // Constant from the first handle to the last.
-  Lease* root = nullptr;         // the message's lease; the lease itself in a root
-  std::uint64_t sequence = 0;    // the message's place in its source's order; none in a loan
-  void* payload = nullptr;       // a T in the message store or in a block, or &arrays
-  std::uint32_t source = 0;      // which source of the runtime made the message
-  std::uint32_t generation = 0;  // counts the lends of this lease: tells a late reply from a true one
+  Lease* root = nullptr;             // the message's lease; the lease itself in a root
+  std::uint64_t sequence = 0;        // the message's place in its source's order; none in a loan
+  void* payload = nullptr;           // a T in the message store or in a block, or &arrays
+  std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
 
  private:
   std::atomic<std::uint64_t> references_{0};  // graph handles in the upper half, user's in the lower
@@ -121,31 +124,30 @@ struct alignas(64) Lease {
  public:
   // Bit i: sequencer i knows of the message (of a root). Set by sequencers, read at left_graph().
   std::atomic<std::uint64_t> sequencers{0};
-  Lease* next = nullptr;  // link of the owner's free list, while nobody holds the lease
+
+  std::uint32_t source = 0;   // which source of the runtime made the message
+  bool skipped = false;       // it holds no value, because its body said so
+  bool granted = false;       // there may be something in grants
+  bool is_part = false;       // of a root: piece says of what
+  Round round = Round::none;  // of a root
 
   // The second line.
-  std::uint32_t index = 0;           // place in the owner's table; constant after construction
-  std::uint32_t node = 0;            // the node that made it
-  std::uint32_t block = 0;           // of a pool: which block of the node it lends
-  std::uint32_t list = 0;            // which of the owner's free lists it comes from and returns to
-  int worker = -1;                   // who made the item
-  int attempt = 1;                   // how often its message had to be given out
-  bool backed = false;               // its block has pages of its own
-  bool skipped = false;              // it holds no value, because its body said so
-  bool begun = false;                // a worker ended that may have been at it
-  bool alone = false;                // its worker is given no other message meanwhile
-  bool granted = false;              // there may be something in grants
-  bool ends_epoch = false;           // of a root: no message, but the mark of a round's end; skipped, so that nobody
-                                     // works on it
-  bool is_part = false;              // of a root: piece says of what
-  std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
-  std::uint64_t epoch = 0;           // of a root: which round of its commander the message belongs to
-  std::uint64_t epoch_begin = 0;     // the sequence number of that round's first message
+  const void* run = nullptr;             // of a root: identifies the Runtime that its message belongs to; constant
   const std::type_info* type = nullptr;  // of a root: of the message at payload
+  std::uint64_t epoch = 0;               // of a root: which round of its commander the message belongs to
+  std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
+  std::uint32_t index = 0;               // place in the owner's table; constant after construction
+  std::uint32_t generation = 0;          // counts the lends of this lease: tells a late reply from a true one
+  std::uint32_t node = 0;                // the node that made it
+  std::uint32_t block = 0;               // of a pool: which block of the node it lends
+  std::uint32_t list = 0;                // which of the owner's free lists it comes from and returns to
+  int worker = -1;                       // who made the item
+  int attempt = 1;                       // how often its message had to be given out
+  bool backed = false;                   // its block has pages of its own
+  bool begun = false;                    // a worker ended that may have been at it
+  bool alone = false;                    // its worker is given no other message meanwhile
 
-  const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to; constant
-  Piece piece;                // of a root that is_part
-
+  Piece piece;  // of a root that is_part
   std::vector<std::shared_ptr<ArrayBlock>> grants;  // shared memory that the item's body asked for
   Arrays arrays;                                    // used when the item is a set of arrays
   std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
@@ -178,6 +180,7 @@ struct alignas(64) Lease {
   }
   void drop_graph_of(Departures& gone) noexcept;
 };
+static_assert(sizeof(Lease) % 64 == 0);
 
 inline void Lease::add(Part part) noexcept {
   // Relaxed is enough: whoever adds already holds a handle, so the lease cannot end meanwhile, and

@@ -14,12 +14,16 @@ namespace tandem {
 ///
 /// Threads   take(), any(), free() and put_back() by one thread at a time; put() by any thread at any time.
 /// Fields    free_: the taker's own. returned_: pushed by put(), emptied as a whole by the taker, so
-///           that no address is compared after it was reused.
+///           that no place is compared after it was reused. next_: the links of all lists, side by side: what is in
+///           one is walked through without a look at the leases, which others had last.
 class LeaseTable {
  public:
   /// All leases are in the last list at first.
   LeaseTable(LeaseOwner& owner, std::uint32_t count, std::uint32_t lists = 1)
-      : count_{count}, leases_{std::make_unique<Lease[]>(count)}, free_(lists, nullptr) {
+      : count_{count},
+        leases_{std::make_unique<Lease[]>(count)},
+        next_{std::make_unique<std::uint32_t[]>(count)},
+        free_(lists, kNone) {
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
       lease.owner = &owner;
@@ -32,36 +36,39 @@ class LeaseTable {
   /// The lease of the list that was used last, or null when all of them are lent.
   [[nodiscard]] Lease* take(std::uint32_t list = 0) noexcept {
     collect();
-    Lease* const lease = free_[list];
-    if (lease == nullptr) return nullptr;
-    free_[list] = std::exchange(lease->next, nullptr);
-    ++lease->generation;
-    return lease;
+    const std::uint32_t index = free_[list];
+    if (index == kNone) return nullptr;
+    free_[list] = next_[index];
+    if (next_[index] != kNone) __builtin_prefetch(&leases_[next_[index]], 1);  // it is likely to be the next
+    Lease& lease = leases_[index];
+    ++lease.generation;
+    return &lease;
   }
 
   /// Whether take() would find one.
   [[nodiscard]] bool any(std::uint32_t list) noexcept {
     collect();
-    return free_[list] != nullptr;
+    return free_[list] != kNone;
   }
 
   /// The taker returns a lease that it never handed on.
-  void put_back(Lease& lease) noexcept { lease.next = std::exchange(free_[lease.list], &lease); }
+  void put_back(Lease& lease) noexcept { put_back(place_of(lease)); }
 
   /// Any thread returns a lease.
   void put(Lease& lease) noexcept {
-    lease.next = returned_.load(std::memory_order_relaxed);
+    const std::uint32_t index = place_of(lease);
+    std::uint32_t last = returned_.load(std::memory_order_relaxed);
     // RETURN(lease): release for the next holder; seq_cst for the second look, see collect().
-    while (!returned_.compare_exchange_weak(lease.next, &lease, std::memory_order_seq_cst,
-                                            std::memory_order_relaxed)) {}
+    do { next_[index] = last; } while (!returned_.compare_exchange_weak(
+        last, index, std::memory_order_seq_cst, std::memory_order_relaxed));
   }
 
   /// How many are in the lists. By the taker, who sees all that were put() before.
   [[nodiscard]] std::uint32_t free() noexcept {
     collect();
     std::uint32_t free = 0;
-    for (const Lease* lease : free_) {
-      for (; lease != nullptr && free <= count_; lease = lease->next) ++free;
+    for (std::uint32_t index : free_) {
+      for (; index != kNone && free <= count_; index = next_[index]) ++free;
     }
     return free;
   }
@@ -71,24 +78,34 @@ class LeaseTable {
   std::uint32_t size() const noexcept { return count_; }
 
  private:
+  static constexpr std::uint32_t kNone = 0xFFFFFFFFU;
+
   // Into their lists, the latest return on top.
   void collect() noexcept {
-    if (returned_.load(std::memory_order_seq_cst) == nullptr) return;
+    if (returned_.load(std::memory_order_seq_cst) == kNone) return;
     // RETURN(lease): acquire, so that the new holder comes after the last one. seq_cst, because
     // Pool and Source look here a second time after they have said that they want a lease.
-    Lease* chain = returned_.exchange(nullptr, std::memory_order_seq_cst);
-    Lease* oldest = nullptr;
-    while (chain != nullptr) {
-      Lease* const next = std::exchange(chain->next, oldest);
+    std::uint32_t chain = returned_.exchange(kNone, std::memory_order_seq_cst);
+    std::uint32_t oldest = kNone;
+    while (chain != kNone) {
+      const std::uint32_t next = std::exchange(next_[chain], oldest);
       oldest = std::exchange(chain, next);
     }
-    while (oldest != nullptr) put_back(*std::exchange(oldest, oldest->next));
+    while (oldest != kNone) put_back(std::exchange(oldest, next_[oldest]));
+  }
+
+  void put_back(std::uint32_t index) noexcept {
+    next_[index] = std::exchange(free_[free_.size() == 1 ? 0 : leases_[index].list], index);
+  }
+  std::uint32_t place_of(const Lease& lease) const noexcept {
+    return static_cast<std::uint32_t>(&lease - leases_.get());
   }
 
   const std::uint32_t count_;
   const std::unique_ptr<Lease[]> leases_;
-  std::vector<Lease*> free_;  // by list
-  alignas(64) std::atomic<Lease*> returned_{nullptr};
+  const std::unique_ptr<std::uint32_t[]> next_;  // by place
+  std::vector<std::uint32_t> free_;              // by list: the place of the first
+  alignas(64) std::atomic<std::uint32_t> returned_{kNone};
 };
 
 }  // namespace tandem
