@@ -43,7 +43,7 @@ std::unique_ptr<PackedMessage> Crew::pack(const Lease& input) const noexcept {
 }
 
 void Crew::flush() noexcept {
-  asked_.store(true, std::memory_order_relaxed);
+  if (!asked_.load(std::memory_order_relaxed)) asked_.store(true, std::memory_order_relaxed);
   // ASK: with flush_if_asked(): either we get the lock, or its holder sees the flag when it has let go. Without it,
   // both could miss, and the message would lie in the inbox. The same with the pump, see somebody_looks().
   std::atomic_thread_fence(std::memory_order_seq_cst);

@@ -23,8 +23,9 @@ Pool::Pool(std::string node, Segment& segment, const BlockLayout& layout, const 
     : node_{std::move(node)},
       segment_{segment},
       layout_{layout},
+      large_{layout.is_large()},
       where_{where},
-      table_{*this, where.count, where.areas + 1},
+      table_{*this, where.count, where.areas + 1, large_},
       areas_(where.areas) {
   for (Area& area : areas_) area.given.reserve(where.count);  // so that unbind() needs no memory
 }
@@ -85,12 +86,13 @@ void Pool::bind(Lease& lease, std::uint32_t number) {
   }
   lease.list = number;
   lease.block = number * where_.count + place;
+  lease.memory = segment_.base() + where_.block_offset(lease.block);
   lease.backed = false;
 }
 
 void Pool::unbind(Lease& lease) {
   areas_[lease.list].given.push_back(lease.block % where_.count);
-  if (lease.backed) segment_.release(where_.block_offset(lease.block), where_.stride);
+  if (lease.backed && large_) segment_.release(where_.block_offset(lease.block), where_.stride);
   lease.backed = false;
   lease.list = unbound();
 }
@@ -104,7 +106,7 @@ void Pool::give_back(Lease& lease) noexcept {
 
 Pool::Backing Pool::back(Lease& lease) noexcept {
   if (lease.backed) return Backing::backed;
-  if (!layout_.is_large()) return back_small(lease);
+  if (!large_) return back_small(lease);
   refusal_ = segment_.back(where_.block_offset(lease.block), where_.stride);
   if (refusal_ != 0) return Backing::refused;
   lease.backed = true;
@@ -115,7 +117,8 @@ Pool::Backing Pool::back(Lease& lease) noexcept {
 Pool::Backing Pool::back_small(Lease& lease) noexcept {
   Area& area = areas_[lease.list];
   const std::size_t end = (std::size_t{lease.block % where_.count} + 1) * where_.stride;
-  if (end <= area.backed_bytes) return Backing::backed;
+  lease.backed = end <= area.backed_bytes;
+  if (lease.backed) return Backing::backed;
   constexpr std::size_t kRun = 256 * 1024;
   const std::size_t all = std::size_t{where_.count} * where_.stride;
   const std::size_t wish = std::min(std::max(end, area.backed_bytes + kRun), all);
@@ -123,6 +126,7 @@ Pool::Backing Pool::back_small(Lease& lease) noexcept {
     refusal_ = segment_.back(where_.area_offset(lease.list) + area.backed_bytes, target - area.backed_bytes);
     if (refusal_ == 0) {
       area.backed_bytes = target;
+      lease.backed = true;
       return Backing::backed;
     }
   }
@@ -132,7 +136,7 @@ Pool::Backing Pool::back_small(Lease& lease) noexcept {
 void Pool::scrub(std::uint32_t number) noexcept {
   const Area& area = areas_[number];
   std::size_t begin = round_up(area.backed_bytes, Segment::page_bytes());
-  if (layout_.is_large()) {
+  if (large_) {
     begin = area.fresh * where_.stride;
     for (const std::uint32_t place : area.given) {
       segment_.release(where_.area_offset(number) + place * where_.stride, where_.stride);

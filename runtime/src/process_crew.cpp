@@ -396,9 +396,8 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
         condemn(worker, "the commit word of its reply ring holds nonsense");
         return;
       case ReplyReader::Take::token:
-        // The consumer had it last, and it is needed soon.
-        if (const Lease* const soon = worker.asked[(worker.answered + 2) & (worker.channel.capacity - 1)])
-          __builtin_prefetch(soon->root, 1);
+        // Needed soon, and perhaps not in this thread's cache any more.
+        __builtin_prefetch(worker.asked[(worker.answered + 2) & (worker.channel.capacity - 1)], 1);
         accept(worker, reply, place, acts);
         if (!worker.condemned.empty() || !worker.running()) return;
         // Who asks for memory waits for the answer. If it does not, the lock is let go in between at least.

@@ -30,6 +30,7 @@ void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::uni
   listener_ = &listener;
   keep_ = std::move(keep);
   store_ = std::move(store);
+  destroys_ = store_->destroys();
   limit_ = in_flight + extra;
   extra_ = extra;
   all_sequencers_ = all_sequencers;
@@ -39,9 +40,9 @@ void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::uni
 
 // One that is in nobody's hands but the user's cannot come back by itself.
 bool Source::may_lend() const noexcept {
-  const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  const std::int64_t free = std::int64_t{limit_} - std::int64_t{live_part(state)};
-  return free > std::int64_t{reserve_} || (free > 0 && graph_part(state) == 0);
+  const bool graph_is_empty = in_graph() == 0;
+  const std::int64_t free = free_credits();
+  return free > std::int64_t{reserve_} || (free > 0 && graph_is_empty);
 }
 
 // Not counted yet.
@@ -75,8 +76,13 @@ void Source::give_number(Lease& lease) noexcept {
 Lease* Source::try_acquire() noexcept {
   Lease* const lease = take();
   if (lease == nullptr) return nullptr;
-  references_.fetch_add(2, std::memory_order_relaxed);
-  state_.fetch_add(kLive + kInGraph, std::memory_order_relaxed);
+  if (stash_ < 2) {  // many at once: the line is the droppers'
+    references_.fetch_add(kStash, std::memory_order_relaxed);
+    stash_ += kStash;
+  }
+  stash_ -= 2;
+  count_one(taken_);
+  count_one(numbered_);
   give_number(*lease);
   return lease;
 }
@@ -85,13 +91,13 @@ Lease* Source::try_loan() noexcept {
   Lease* const lease = take();
   if (lease == nullptr) return nullptr;
   references_.fetch_add(1, std::memory_order_relaxed);
-  state_.fetch_add(kLive + kLoan, std::memory_order_seq_cst);  // DRAINED
+  count_one(taken_);
   return lease;
 }
 
 void Source::number(Lease& lease) noexcept {
   references_.fetch_add(1, std::memory_order_relaxed);
-  state_.fetch_add(kInGraph - kLoan, std::memory_order_seq_cst);
+  count_one(numbered_);
   give_number(lease);
 }
 
@@ -113,7 +119,7 @@ bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::ste
   const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };
   if (reserve_ == 0 && linger_.wait(some_free)) return true;
   std::unique_lock lock{mutex_};
-  // CREDIT: the flag before the look at the state, both seq_cst; leave() does the state before the
+  // CREDIT: the flag before the look at the counts, both seq_cst; count_off() counts before it looks at the
   // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
   while (!is_over()) {
     sleeping_.store(true, std::memory_order_seq_cst);
@@ -173,21 +179,20 @@ void Source::stop() noexcept {
   over_.notify_all();
 }
 
+// After the last message was made.
 void Source::close() noexcept {
-  if ((state_.fetch_or(kClosed, std::memory_order_seq_cst) & kClosed) == 0) release();
+  if (!closed_.exchange(true, std::memory_order_seq_cst)) release(1 + std::exchange(stash_, 0));
 }
 
 bool Source::exhausted_by_user(bool with_loans) const noexcept {
-  const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  if (finished_.load(std::memory_order_relaxed) || graph_part(state) > 0) return false;
-  if (with_loans) return live_part(state) >= in_flight_limit();
+  if (finished_.load(std::memory_order_relaxed) || in_graph() > 0) return false;
+  if (with_loans) return live() >= in_flight_limit();
   // Where steps are dropped, none enters beyond in_flight; a loan of the reserve does.
-  return numbered_part(state) >= in_flight_limit() && (reserve_ == 0 || loan_part(state) == 0);
+  return numbered() >= in_flight_limit() && (reserve_ == 0 || !has_loans());
 }
 
 void Source::audit(const std::string& name, Audit& audit) const {
-  const std::uint64_t state = state_.load(std::memory_order_seq_cst);
-  const Audit::Messages messages{name, emitted(), limit_, live_part(state), graph_part(state)};
+  const Audit::Messages messages{name, emitted(), limit_, live(), in_graph()};
   audit.messages.push_back(messages);
   std::uint32_t held = 0;
   for (std::uint32_t index = 0; table_ && index < table_->size(); ++index)
@@ -198,25 +203,25 @@ void Source::audit(const std::string& name, Audit& audit) const {
   }
 }
 
-// Takes `what` off the state, so many times, and tells whom it concerns. The reference is given up last: without it, another
-// thread's last message could end the source while this one still looks at it.
-void Source::leave(std::uint64_t what, std::uint64_t count) noexcept {
-  const std::uint64_t now = state_.fetch_sub(what * count, std::memory_order_seq_cst) - what * count;
-  if (what != kLive && is_idle(now) && (now & kClosed) == 0) {
+// Tells whom it concerns that so many have gone. The references are given up last: without them, another thread's
+// last message could end the source while this one still looks at it.
+void Source::count_off(Counter& gone, std::uint64_t count) noexcept {
+  gone.fetch_add(count, std::memory_order_seq_cst);
+  const bool last_matters =
+      finished_.load(std::memory_order_seq_cst) || telling_quiet_.load(std::memory_order_seq_cst);
+  if (&gone != &ended_ && last_matters && is_idle() && !closed_.load(std::memory_order_seq_cst)) {
     if (finished_.load(std::memory_order_seq_cst)) {  // DRAINED
       listener_->source_drained(*this);
-    } else if (telling_quiet_.load(std::memory_order_seq_cst)) {  // QUIET
+    } else {  // QUIET
       listener_->source_quiet(*this);
     }
   }
-  const bool credit = what != kInGraph;
-  const bool reserve_free = reserve_ > 0 && graph_part(now) == 0;
-  if ((credit || reserve_free) && sleeping_.load(std::memory_order_seq_cst) &&
-      sleeping_.exchange(false)) {           // CREDIT
+  const bool credit = &gone != &left_ || (reserve_ > 0 && in_graph() == 0);
+  if (credit && sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) {  // CREDIT
     { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
     wake_.notify_one();
   }
-  if (what == kLive && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
+  if (&gone == &ended_ && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
     listener_->credit_free(*this);
   }
   release(count);
@@ -242,18 +247,18 @@ void Source::left_graph(std::span<const Departure> messages) noexcept {
     if ((all_sequencers_ & ~message.sequencers) != 0) listener_->message_left(*this, message.sequence);
     ++count;
   }
-  if (count > 0) leave(kInGraph, count);
+  if (count > 0) count_off(left_, count);
 }
 
 void Source::ended(Lease& lease) noexcept {
-  if (lease.payload != nullptr) store_->destroy(lease.index);
+  if (destroys_ && lease.payload != nullptr) store_->destroy(lease.index);
   lease.payload = nullptr;
   lease.failure.reset();
   // Before our credit is free, as a child's block is.
   if (std::exchange(lease.is_part, false)) std::exchange(lease.piece, Piece{}).whole->drop(Part::user);
   const bool loan = lease.sequence == kNoNumber;
   table_->put(lease);  // before the state says that a credit is free
-  leave(loan ? kLive + kLoan : kLive);
+  count_off(loan ? returned_ : ended_, 1);
 }
 
 }  // namespace tandem

@@ -192,6 +192,10 @@ class Worker {
   std::byte* block(const NodeInfo& node, std::uint32_t block) const {
     return plan_.base + node.blocks.block_offset(block);
   }
+  // Of this worker's own area.
+  std::byte* own_block(std::uint32_t block) const {
+    return area_ + (block - static_cast<std::uint32_t>(number_) * node_.blocks.count) * node_.blocks.stride;
+  }
 
   const WorkerPlan& plan_;
   const NodeInfo& node_;
@@ -218,6 +222,7 @@ class Worker {
   std::optional<WorkerArrays> message_arrays_;
   std::shared_ptr<const void> message_;  // unpacked
   int number_ = -1;
+  std::byte* area_ = nullptr;  // the blocks of that number
   Context context_;
   std::unique_ptr<Body> body_;
   ServiceClock clock_;
@@ -232,8 +237,8 @@ class Worker {
 void Worker::take_number(int number) {
   number_ = number;
   context_.set_worker(number);
-  mprotect(plan_.base + node_.blocks.area_offset(static_cast<std::uint32_t>(number)), node_.blocks.area_bytes(),
-           PROT_READ | PROT_WRITE);
+  area_ = plan_.base + node_.blocks.area_offset(static_cast<std::uint32_t>(number));
+  mprotect(area_, node_.blocks.area_bytes(), PROT_READ | PROT_WRITE);
   name_process(node_, fmt::format_int{number}.c_str());
 }
 
@@ -376,7 +381,7 @@ void Worker::work(const RequestToken& request) {
   context_.begin(request.sequence, request.attempt);
   context_.set_begun(request.kind == RequestKind::work_again);
   at_ = &request;
-  std::byte* const output = block(node_, request.block) + node_.layout.output_offset();
+  std::byte* const output = own_block(request.block) + node_.layout.output_offset();
   Arrays input_arrays;
   try {
     const void* const input = find_input(request, input_arrays);
@@ -427,7 +432,7 @@ bool Worker::is_exhausted() const {
 
 const void* Worker::find_input(const RequestToken& request, Arrays& arrays) {
   if (request.input_node == kInlineInput) return request.message;
-  if (request.input_node == kBlockInput) return block(node_, request.block);
+  if (request.input_node == kBlockInput) return own_block(request.block);
   if (request.input_node == kPackedInput) return unpack(request);
   const NodeInfo& maker = *(*plan_.nodes)[request.input_node];
   std::byte* const made = block(maker, request.input_block) + maker.layout.output_offset();
@@ -448,7 +453,7 @@ const void* Worker::unpack(const RequestToken& request) {
   PackedPlace packed;
   std::memcpy(&packed, request.message, sizeof packed);
   const std::byte* const bytes =
-      packed.place == PackedPlace::kInBlock ? block(node_, request.block) : plan_.arrays + packed.place;
+      packed.place == PackedPlace::kInBlock ? own_block(request.block) : plan_.arrays + packed.place;
   message_arrays_.emplace(plan_.arrays, plan_.arrays_bytes, kept_);
   ArchiveReader reader{{bytes, packed.bytes}, *message_arrays_};
   message_ = node_.packing.unpack(reader);

@@ -95,6 +95,8 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
       std::destroy_at(std::launder(reinterpret_cast<T*>(places_[index].bytes)));
     }
 
+    bool destroys() const noexcept override { return !std::is_trivially_destructible_v<T>; }
+
    private:
     struct Place {
       alignas(T) std::byte bytes[sizeof(T)];

@@ -11,6 +11,7 @@
 #include <limits>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 namespace tandem {
 
@@ -79,7 +80,7 @@ class Context {
     sequence_ = sequence;
     attempt_ = attempt;
     skipped_ = false;
-    random_ = Random{key_, sequence};
+    random_is_old_ = true;
   }
 
   /// The message's place in the order, from 0.
@@ -129,12 +130,16 @@ class Context {
   [[nodiscard]] bool skipped() const noexcept { return skipped_; }
 
   /// The message's own stream of random numbers.
-  [[nodiscard]] Random& random() noexcept { return random_; }
+  [[nodiscard]] Random& random() noexcept {
+    if (std::exchange(random_is_old_, false)) random_ = Random{key_, sequence_};  // made when it is asked for
+    return random_;
+  }
 
  private:
   std::string_view node_;
   std::uint64_t key_;
   Random random_;
+  bool random_is_old_ = false;  // another message's
   const std::atomic<std::uint32_t>* stop_flag_;
   std::uint64_t sequence_ = 0;
   mutable int worker_;

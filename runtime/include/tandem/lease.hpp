@@ -140,6 +140,7 @@ struct alignas(64) Lease {
   std::uint32_t generation = 0;          // counts the lends of this lease: tells a late reply from a true one
   std::uint32_t node = 0;                // the node that made it
   std::uint32_t block = 0;               // of a pool: which block of the node it lends
+  std::byte* memory = nullptr;           // its address
   std::uint32_t list = 0;                // which of the owner's free lists it comes from and returns to
   int worker = -1;                       // who made the item
   int attempt = 1;                       // how often its message had to be given out

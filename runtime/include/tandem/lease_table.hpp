@@ -18,12 +18,14 @@ namespace tandem {
 ///           one is walked through without a look at the leases, which others had last.
 class LeaseTable {
  public:
-  /// All leases are in the last list at first.
-  LeaseTable(LeaseOwner& owner, std::uint32_t count, std::uint32_t lists = 1)
+  /// All leases are in the last list at first. hot_first: whether take() looks for returned leases each time, and not only
+  /// when its list is empty. That costs more than it brings where what is lent is small.
+  LeaseTable(LeaseOwner& owner, std::uint32_t count, std::uint32_t lists = 1, bool hot_first = false)
       : count_{count},
         leases_{std::make_unique<Lease[]>(count)},
         next_{std::make_unique<std::uint32_t[]>(count)},
-        free_(lists, kNone) {
+        free_(lists, kNone),
+        hot_first_{hot_first} {
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
       lease.owner = &owner;
@@ -33,9 +35,9 @@ class LeaseTable {
     }
   }
 
-  /// The lease of the list that was used last, or null when all of them are lent.
+  /// The lease of the list that was used last, as far as is known, or null when all of them are lent.
   [[nodiscard]] Lease* take(std::uint32_t list = 0) noexcept {
-    collect();
+    if (hot_first_ || free_[list] == kNone) collect();
     const std::uint32_t index = free_[list];
     if (index == kNone) return nullptr;
     free_[list] = next_[index];
@@ -47,7 +49,7 @@ class LeaseTable {
 
   /// Whether take() would find one.
   [[nodiscard]] bool any(std::uint32_t list) noexcept {
-    collect();
+    if (hot_first_ || free_[list] == kNone) collect();
     return free_[list] != kNone;
   }
 
@@ -105,6 +107,7 @@ class LeaseTable {
   const std::unique_ptr<Lease[]> leases_;
   const std::unique_ptr<std::uint32_t[]> next_;  // by place
   std::vector<std::uint32_t> free_;              // by list: the place of the first
+  const bool hot_first_;
   alignas(64) std::atomic<std::uint32_t> returned_{kNone};
 };
 

@@ -103,9 +103,7 @@ class Pool final : public LeaseOwner {
   /// Leases in somebody's hands, counted now; exact only while nothing moves. O(size).
   std::uint32_t lent() const noexcept;
   const BlockLayout& layout() const noexcept { return layout_; }
-  std::byte* block(const Lease& lease) const noexcept {
-    return segment_.base() + where_.block_offset(lease.block);
-  }
+  std::byte* block(const Lease& lease) const noexcept { return lease.memory; }
   int refusal() const noexcept { return refusal_; }
   /// Adds this node's numbers, and what is wrong with them.
   void audit(Audit& audit);
@@ -137,6 +135,7 @@ class Pool final : public LeaseOwner {
   const std::string node_;
   Segment& segment_;
   const BlockLayout layout_;
+  const bool large_;  // blocks do not share pages
   const BlockAreas where_;
 
   LeaseTable table_;

@@ -40,11 +40,14 @@ class MessageStore {
  public:
   virtual ~MessageStore() = default;
   virtual void destroy(std::uint32_t index) noexcept = 0;
+  /// Whether destroy() does anything. Constant.
+  virtual bool destroys() const noexcept { return true; }
 };
 
 /// Of messages that need no destructor.
 struct NoStore final : MessageStore {
   void destroy(std::uint32_t) noexcept override {}
+  bool destroys() const noexcept override { return false; }
 };
 
 /// The credits and root leases of one commander, feeder or split node.
@@ -104,7 +107,7 @@ class Source final : public LeaseOwner {
     return static_cast<std::uint32_t>(inputs_.load(std::memory_order_seq_cst) >> 32);
   }
   /// The node has no input, and the graph no message of it. In this order: no message comes without an input.
-  bool quiet() const noexcept { return !has_input() && is_idle(state_.load(std::memory_order_seq_cst)); }
+  bool quiet() const noexcept { return !has_input() && is_idle(); }
   /// It has an input and a credit.
   bool may_make() const noexcept { return has_input() && free_credits() > 0; }
   /// From now on listener.source_quiet() is called whenever it may have become quiet().
@@ -121,16 +124,26 @@ class Source final : public LeaseOwner {
   /// Adds this source's numbers, and what is wrong with them.
   void audit(const std::string& name, Audit& audit) const;
   std::uint64_t emitted() const noexcept { return next_sequence_.load(std::memory_order_relaxed); }
-  std::uint32_t in_graph() const noexcept { return graph_part(state_.load(std::memory_order_seq_cst)); }
-  std::uint32_t live() const noexcept { return live_part(state_.load(std::memory_order_seq_cst)); }
+  // What has gone is read before what has come, so that too much is counted rather than too little.
+  std::uint32_t in_graph() const noexcept {
+    const std::uint64_t left = left_.load(std::memory_order_seq_cst);
+    return static_cast<std::uint32_t>(numbered_.load(std::memory_order_acquire) - left);
+  }
+  std::uint32_t live() const noexcept {
+    const std::uint64_t gone = ended_.load(std::memory_order_seq_cst) + returned_.load(std::memory_order_seq_cst);
+    return static_cast<std::uint32_t>(taken_.load(std::memory_order_acquire) - gone);
+  }
   /// Messages that exist, without the loans.
-  std::uint32_t numbered() const noexcept { return numbered_part(state_.load(std::memory_order_seq_cst)); }
+  std::uint32_t numbered() const noexcept {
+    const std::uint64_t ended = ended_.load(std::memory_order_seq_cst);
+    return static_cast<std::uint32_t>(numbered_.load(std::memory_order_acquire) - ended);
+  }
   bool stopped() const noexcept { return stopped_.load(std::memory_order_relaxed); }
   /// Ended, and nothing of it is left in the graph, or is lent and may still come.
   bool drained() const noexcept {
     // DRAINED: seq_cst, with finish() and leave(); the end must not be seen before the last
     // message was handed on.
-    return finished_.load(std::memory_order_seq_cst) && is_idle(state_.load(std::memory_order_seq_cst));
+    return finished_.load(std::memory_order_seq_cst) && is_idle();
   }
   /// Every credit is with the user: only the user can make the next message possible. Who waits for an item asks
   /// without the loans: from each of them an item may still come.
@@ -138,36 +151,31 @@ class Source final : public LeaseOwner {
 
   void entered_graph() noexcept override {
     references_.fetch_add(1, std::memory_order_relaxed);  // the caller's handle keeps one meanwhile
-    state_.fetch_add(kInGraph, std::memory_order_seq_cst);
+    left_.fetch_sub(1, std::memory_order_seq_cst);
   }
   void left_graph(std::span<const Departure> messages) noexcept override;
   void ended(Lease& lease) noexcept override;
 
  private:
-  // state_, bit by bit: 0..20 messages that exist; 21..41 those in the graph; 42..62 loans; 63 closed. One word, so that
-  // a look at it never sees a message in two places, or in none.
-  static constexpr int kBits = 21;
-  static constexpr std::uint64_t kLive = 1;
-  static constexpr std::uint64_t kInGraph = kLive << kBits;
-  static constexpr std::uint64_t kLoan = kInGraph << kBits;
-  static constexpr std::uint64_t kClosed = kLoan << kBits;
-  static constexpr std::uint64_t kCount = kInGraph - 1;
   static constexpr std::uint64_t kNoNumber = ~std::uint64_t{0};  // Lease::sequence of a loan
-  static std::uint32_t live_part(std::uint64_t state) noexcept {
-    return static_cast<std::uint32_t>(state & kCount);
+  static constexpr std::uint64_t kStash = 4096;
+
+  // Nothing is in the graph, nor is lent and may still come. A loan that gets its number meanwhile is not missed: the number
+  // is read first and the loans last, and at all times taken_ - returned_ >= numbered_.
+  bool is_idle() const noexcept {
+    const std::uint64_t numbered = numbered_.load(std::memory_order_seq_cst);
+    const std::uint64_t returned = returned_.load(std::memory_order_seq_cst);
+    return left_.load(std::memory_order_seq_cst) == numbered &&
+           taken_.load(std::memory_order_seq_cst) - returned == numbered;
   }
-  static std::uint32_t graph_part(std::uint64_t state) noexcept {
-    return static_cast<std::uint32_t>((state >> kBits) & kCount);
+  bool has_loans() const noexcept {
+    const std::uint64_t gone = returned_.load(std::memory_order_seq_cst) + numbered_.load(std::memory_order_acquire);
+    return taken_.load(std::memory_order_acquire) != gone;
   }
-  static std::uint32_t loan_part(std::uint64_t state) noexcept {
-    return static_cast<std::uint32_t>((state >> (2 * kBits)) & kCount);
+  /// May be below zero for a moment: a lease is lent again before its return is counted.
+  std::int64_t free_credits() const noexcept {
+    return std::int64_t{limit_} - static_cast<std::int32_t>(live());
   }
-  static std::uint32_t numbered_part(std::uint64_t state) noexcept {
-    return live_part(state) - loan_part(state);
-  }
-  static bool is_idle(std::uint64_t state) noexcept { return graph_part(state) == 0 && loan_part(state) == 0; }
-  /// May be below zero for a moment: a lease is lent again before the state has counted its return.
-  std::int64_t free_credits() const noexcept { return std::int64_t{limit_} - std::int64_t{live()}; }
   // inputs_: those that the node has now in the lower half, those that it ever had in the upper.
   static constexpr std::uint64_t kInput = 1;
   static constexpr std::uint64_t kInputEver = std::uint64_t{1} << 32;
@@ -178,30 +186,45 @@ class Source final : public LeaseOwner {
   void give_number(Lease& lease) noexcept;
   bool may_lend() const noexcept;
   bool is_over() const noexcept;
-  void leave(std::uint64_t what, std::uint64_t count = 1) noexcept;
+  using Counter = std::atomic<std::uint64_t>;
+  static void count_one(Counter& mine) noexcept {
+    // Written by one thread at a time. Release: who reads numbered_ and then taken_ sees at least as much there.
+    mine.store(mine.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
+  void count_off(Counter& gone, std::uint64_t count) noexcept;
   void release(std::uint64_t count = 1) noexcept;
 
   // Constant after open().
   const std::uint32_t id_;
   SourceListener* listener_ = nullptr;
   std::unique_ptr<MessageStore> store_;
+  bool destroys_ = true;  // messages need a destructor
   std::unique_ptr<LeaseTable> table_;
   std::uint32_t limit_ = 0;  // credits
   std::uint32_t extra_ = 0;  // of them, beyond in_flight
   std::uint32_t reserve_ = 0;
   std::uint64_t all_sequencers_ = 0;
 
-  std::atomic<std::uint64_t> next_sequence_{0};  // written by the emitter only
+  // The lending and numbering side's: nobody else writes in this line, and who ends messages does not look at it.
+  alignas(64) std::atomic<std::uint64_t> next_sequence_{0};
+  Counter taken_{0};         // leases that were lent
+  Counter numbered_{0};      // of them, those that became messages, and entered the graph
+  std::uint64_t stash_ = 0;  // counted in references_, and not used yet
 
-  alignas(64) std::atomic<std::uint64_t> state_{0};
-  // One until close(), one for each message that exists, one more for each that is in the graph. Each is kept until its
-  // thread has done what is to be done, so that exactly one thread sees a closed source fall to nothing, as its last look.
-  std::atomic<std::uint64_t> references_{1};
-  std::atomic<bool> finished_{false};
+  // Counted by whoever drops a handle.
+  alignas(64) Counter left_{0};  // messages that the graph is done with
+  Counter ended_{0};             // messages that nobody holds any more
+  Counter returned_{0};          // loans that never became messages
+  // One until close(), one for each message that exists, one more for each that is in the graph, and the stash. Each is kept
+  // until its thread has done what is to be done, so that exactly one thread sees a closed source fall to nothing, as its last look.
+  Counter references_{1};
+
+  alignas(64) std::atomic<bool> finished_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};
   std::atomic<bool> telling_{false};
   std::atomic<bool> telling_quiet_{false};
+  std::atomic<bool> closed_{false};
   std::atomic<std::uint64_t> inputs_{0};
   std::shared_ptr<void> keep_;  // the runtime's state; reset by the thread that sees the last end
 
