@@ -42,6 +42,13 @@ std::vector<double> ratios_to_reference(const Table& table, const Row& row) {
   return {};
 }
 
+bool is_tandem(const Row& row) {
+  return row.variant.find(kProcesses) != std::string::npos || row.variant.find(kThreads) != std::string::npos;
+}
+
+// False where a table is about Tandem alone, and so does not say it in each row.
+bool has_others(const Table& table) { return std::any_of(table.rows.begin(), table.rows.end(), is_tandem); }
+
 std::string figures(const Report& report) {
   std::string text =
       "\n## Figures\n\n| figure | median | least to most | unit | goal | n |\n|---|---|---|---|---|---|\n";
@@ -104,7 +111,7 @@ std::string drawn(const Report& report) {
       std::string remark = number(median(row.values));
       if (!ratio.empty()) remark += fmt::format("   ({:.3g} x)", median(ratio));
       if (!row.failure.empty()) remark += "   failed";
-      const bool ours = heading.reference.empty() || row.variant == kProcesses || row.variant == kThreads;
+      const bool ours = !has_others(table) || is_tandem(row);
       panel.bars.push_back({row.variant, row.values, std::move(remark), ours});
     }
     panels.push_back(std::move(panel));
