@@ -1,13 +1,6 @@
-#include <algorithm>
-#include <barrier>
-#include <chrono>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
-#include <mutex>
-#include <new>
-#include <stdexcept>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
@@ -18,6 +11,7 @@
 #include "array_pool.hpp"
 #include "consumer.hpp"
 #include "fill.hpp"
+#include "limit.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
 
@@ -94,45 +88,34 @@ double graph_rate(const Options& options) {
   return consumer.rate();
 }
 
-double limit_rate(const Options& options) {
-  const auto workers = static_cast<std::uint64_t>(options.workers);
-  const std::uint64_t each = std::max<std::uint64_t>(options.arrays / workers, 1);
-  std::barrier begin{static_cast<std::ptrdiff_t>(workers) + 1};
-  std::vector<std::thread> threads;
-  for (std::uint64_t worker = 0; worker < workers; ++worker) {
-    threads.emplace_back([&begin, each] {
-      const PrivateArray array = warm_array();
-      for (std::uint64_t number = 0; number < 10; ++number) fill(array.get(), number);
-      begin.arrive_and_wait();
-      for (std::uint64_t number = 0; number < each; ++number) fill(array.get(), number);
-    });
-  }
-  begin.arrive_and_wait();
-  const auto start = std::chrono::steady_clock::now();
-  for (std::thread& thread : threads) thread.join();
-  const std::chrono::duration<double> time = std::chrono::steady_clock::now() - start;
-  return static_cast<double>(each * workers) * static_cast<double>(kBigBytes) / 1e9 / time.count();
+double fill_limit(const Options& options) {
+  const double rate = limit_rate(options.workers, options.arrays, [] {
+    return [array = std::shared_ptr{warm_array()}](std::uint64_t number) { fill(array.get(), number); };
+  });
+  return rate * static_cast<double>(kBigBytes) / 1e9;
 }
 
 constexpr const char* kGraph = "oneTBB graph, pooled arrays";
 constexpr const char* kLimit = "bare limit";
 
-}  // namespace
-
-std::vector<Variant> big_variants(const Options& options) {
+std::vector<Variant> variants(const Options& options) {
   return {
       {kProcesses, {{"", "GB/s"}}, [&options] { return std::vector{tandem_rate(options, "process")}; }},
       {kThreads, {{"", "GB/s"}}, [&options] { return std::vector{tandem_rate(options, "thread")}; }},
       {kGraph, {{"", "GB/s"}}, [&options] { return std::vector{graph_rate(options)}; }},
-      {kLimit, {{"", "GB/s"}}, [&options] { return std::vector{limit_rate(options)}; }},
+      {kLimit, {{"", "GB/s"}}, [&options] { return std::vector{fill_limit(options)}; }},
   };
 }
 
-void run_big(const Options& options, Report& report) {
-  const std::string title =
-      fmt::format("big: arrays of {:.1f} MB, {} workers, ordered, {} in flight",
-                  static_cast<double>(kBigBytes) / 1e6, options.workers, options.big_in_flight);
-  report.add(title, measure_rounds("big", big_variants(options), options, options.repetitions));
+}  // namespace
+
+void run_big(const Options& options, Report& report, const std::vector<Variant>& others) {
+  std::vector<Variant> all = variants(options);
+  all.insert(all.end(), others.begin(), others.end());
+  report.add({fmt::format("big: arrays of {:.1f} MB, {} workers, ordered, {} in flight",
+                          static_cast<double>(kBigBytes) / 1e6, options.workers, options.big_in_flight),
+              "GB/s; more is better", Better::more, kProcesses},
+             measure_rounds("big", all, options, options.repetitions));
   report.ratio("big_process_vs_limit", kProcesses, kLimit);
   report.ratio("big_thread_vs_limit", kThreads, kLimit);
   report.ratio("big_tbb_vs_limit", kGraph, kLimit);

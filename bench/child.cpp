@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 
@@ -63,12 +64,23 @@ std::string read_for(int descriptor, std::chrono::seconds at_most, bool& ended) 
   }
 }
 
+// What lost its parent with the child came to us, since we are a subreaper (prctl(2)): workers, or the ranks of an
+// mpirun that was killed. Nothing of one measurement runs beside the next.
+void end_orphans() {
+  for (;;) {
+    std::ifstream children{fmt::format("/proc/self/task/{}/children", gettid())};
+    for (pid_t pid = 0; children >> pid;) kill(pid, SIGKILL);
+    if (waitpid(-1, nullptr, 0) < 0 && errno == ECHILD) return;
+  }
+}
+
 }  // namespace
 
 std::vector<double> in_child(const std::function<std::vector<double>()>& measure,
                              std::chrono::seconds at_most) {
   int ends[2];
   if (pipe(ends) != 0) throw std::runtime_error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
   std::fflush(nullptr);  // or whoever flushes in the child prints our text again
   const pid_t child = fork();
   if (child < 0) throw std::runtime_error(fmt::format("cannot fork: {}", std::strerror(errno)));
@@ -83,6 +95,7 @@ std::vector<double> in_child(const std::function<std::vector<double>()>& measure
   if (!ended) kill(child, SIGKILL);
   int status = 0;
   waitpid(child, &status, 0);
+  end_orphans();
   if (!ended) throw std::runtime_error(fmt::format("pid {} did not end within {} s", child, at_most.count()));
   if (WIFSIGNALED(status)) throw std::runtime_error(fmt::format("killed by signal {}", WTERMSIG(status)));
   if (answer.empty()) throw std::runtime_error("ended without a result");

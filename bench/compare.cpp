@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -11,140 +12,76 @@
 
 #include "command_line.hpp"
 #include "peers/peer.hpp"
-#include "picture.hpp"
+#include "processors.hpp"
 #include "sections.hpp"
+#include "table.hpp"
 
-// Tandem beside other ways to do the same job: all in one run, interleaved; a table, a picture, and `name ratio x`.
+// Tandem beside other ways to do the same job, beside the machine's limits, and beside itself with more of everything: all in
+// one run, interleaved; a table, a picture, and `name value unit`.
 
 namespace {
 
 using bench::Kind;
 using bench::Options;
 using bench::Peer;
-using bench::Row;
+using bench::Report;
 using bench::Variant;
 
-struct Section {
-  Kind kind;
-  std::string title;
-  std::string scale;
-  bool more_is_better;
-  std::vector<Row> rows = {};
-};
+using RunBeside = void (*)(const Options&, Report&, const std::vector<Variant>&);
 
-std::vector<Section> sections(const Options& options, const std::vector<std::string>& only) {
-  const std::vector<Section> all{
-      {Kind::tiny,
-       fmt::format("tiny: 64-byte results, {} workers, in order, {} in flight", options.workers,
-                   options.in_flight),
-       "results per second; more is better", true},
-      {Kind::big,
-       fmt::format("big: arrays of 12.6 MB, {} workers, in order, {} in flight", options.workers,
-                   options.big_in_flight),
-       "GB/s; more is better", true},
-      {Kind::round_trip, "round_trip: one message to a worker, 64 bytes back", "microseconds; less is better",
-       false},
-  };
-  std::vector<Section> chosen;
-  for (const Section& section : all) {
-    if (only.empty() || std::count(only.begin(), only.end(), name_of(section.kind)) != 0)
-      chosen.push_back(section);
-  }
-  return chosen;
-}
-
-// Tandem's and oneTBB's own, as tandem_bench has them, and those of the peers; with their first figure alone.
-std::vector<Variant> variants(Kind kind, const Options& options, const std::vector<Peer>& peers) {
-  std::vector<Variant> all = kind == Kind::tiny  ? bench::tiny_variants(options)
-                             : kind == Kind::big ? bench::big_variants(options)
-                                                 : bench::round_trip_variants(options);
-  const std::string unit = all.front().metrics.front().unit;
-  for (Variant& variant : all) variant.metrics.resize(1);
+// One job with all peers that can do it, and a figure for each of them: how many times better Tandem's processes are.
+void beside_peers(Kind kind, RunBeside run, const Options& options, const std::vector<Peer>& peers,
+                  Report& report) {
+  const char* const unit = kind == Kind::tiny ? "1/s" : kind == Kind::big ? "GB/s" : "us";
+  std::vector<Variant> others;
+  std::vector<const Peer*> able;
   for (const Peer& peer : peers) {
     if (std::count(peer.kinds.begin(), peer.kinds.end(), kind) == 0) continue;
-    all.push_back({peer.name, {{"", unit}}, [&peer, kind, &options] {
-                     return std::vector{peer.measure(kind, options)};
-                   }});
+    able.push_back(&peer);
+    others.push_back({peer.name, {{"", unit}}, [&peer, kind, &options] {
+                        return std::vector{peer.measure(kind, options)};
+                      }});
   }
-  return all;
-}
-
-// In the names of figures.
-std::string key_of(const std::string& variant, const std::vector<Peer>& peers) {
-  for (const Peer& peer : peers) {
-    if (peer.name == variant) return peer.key;
-  }
-  if (variant == bench::kThreads) return "tandem_threads";
-  if (variant == "bare limit") return "limit";
-  return variant == "oneTBB graph, plain" ? "tbb_graph_plain" : "tbb_graph";
-}
-
-// How many times better Tandem's worker processes are, round by round; empty when either was not measured.
-std::vector<double> ratios_to_tandem(const Section& section, const Row& row) {
-  for (const Row& tandem : section.rows) {
-    if (tandem.variant != bench::kProcesses) continue;
-    return section.more_is_better ? ratios(tandem, row) : ratios(row, tandem);
-  }
-  return {};
-}
-
-std::string range(const std::vector<double>& values) {
-  const auto [least, most] = std::minmax_element(values.begin(), values.end());
-  return fmt::format("{} to {}", bench::number(*least), bench::number(*most));
-}
-
-std::string table(const std::vector<Section>& sections, const std::vector<Peer>& peers,
-                  const Options& options) {
-  std::string text =
-      "# Tandem and others\n\nWritten by `bench/run.sh --compare`; bench/README.md says what is measured.";
-  if (options.quick) text += " **A run with --quick: its figures mean little.**";
-  text += fmt::format("\n```\n{}", bench::machine());
-  for (const Peer& peer : peers) {
-    if (!peer.version.empty()) text += fmt::format("{:<30} {}\n", peer.name, peer.version);
-  }
-  text += "```\n";
-  for (const Section& section : sections) {
-    if (section.rows.empty()) continue;
-    text += fmt::format(
-        "\n## {}\n{}; median of {} rounds. The ratio is how many times better tandem processes are.\n\n"
-        "| | median | least to most | ratio | its least to most |\n|---|---|---|---|---|\n",
-        section.title, section.scale, section.rows.front().values.size());
-    for (const Row& row : section.rows) {
-      const std::vector<double> ratio = ratios_to_tandem(section, row);
-      text += fmt::format("| {} | {} | {} | {} | {} |\n", row.variant, bench::number(bench::median(row.values)),
-                          range(row.values), ratio.empty() ? "" : bench::number(bench::median(ratio)),
-                          ratio.empty() ? "" : range(ratio));
+  run(options, report, others);
+  for (const Peer* const peer : able) {
+    const std::string name = fmt::format("{}_vs_{}", name_of(kind), peer->key);
+    if (kind == Kind::round_trip) {
+      report.ratio(name, peer->name, bench::kProcesses);
+    } else {
+      report.ratio(name, bench::kProcesses, peer->name);
     }
   }
-  text += "\n## Left out\n\n";
-  const std::size_t before = text.size();
-  for (const Peer& peer : peers) {
-    if (!peer.left_out.empty()) text += fmt::format("- {}: {}\n", peer.name, peer.left_out);
-  }
-  if (text.size() == before) text += "Nothing.\n";
-  return text;
 }
 
-std::string drawn(const std::vector<Section>& sections) {
-  std::vector<bench::Panel> panels;
-  for (const Section& section : sections) {
-    bench::Panel panel{
-        section.title,
-        section.scale +
-            "; logarithmic; at the right the median, and how many times better tandem processes are",
-        {}};
-    for (const Row& row : section.rows) {
-      const std::vector<double> ratio = ratios_to_tandem(section, row);
-      const bool ours = row.variant == bench::kProcesses || row.variant == bench::kThreads;
-      std::string remark = bench::number(bench::median(row.values));
-      if (!ratio.empty() && row.variant != bench::kProcesses) {
-        remark += fmt::format("   ({:.3g} x)", bench::median(ratio));
-      }
-      panel.bars.push_back({row.variant, row.values, std::move(remark), ours});
-    }
-    panels.push_back(std::move(panel));
-  }
-  return bench::picture(panels);
+struct Section {
+  const char* name;
+  std::function<void(const Options&, const std::vector<Peer>&, Report&)> run;
+};
+
+std::vector<Section> sections() {
+  const auto with_peers = [](Kind kind, RunBeside run) {
+    return [kind, run](const Options& options, const std::vector<Peer>& peers, Report& report) {
+      beside_peers(kind, run, options, peers, report);
+    };
+  };
+  const auto alone = [](void (*run)(const Options&, Report&)) {
+    return [run](const Options& options, const std::vector<Peer>&, Report& report) { run(options, report); };
+  };
+  return {
+      {"tiny", with_peers(Kind::tiny, bench::run_tiny)},
+      {"big", with_peers(Kind::big, bench::run_big)},
+      {"chain", alone(bench::run_chain)},
+      {"round_trip", with_peers(Kind::round_trip, bench::run_round_trip)},
+      {"asleep", alone(bench::run_asleep)},
+      {"use", alone(bench::run_use)},
+      {"one_core", alone(bench::run_one_core)},
+      {"idle", alone(bench::run_idle)},
+      {"first_item", alone(bench::run_first_item)},
+      {"scale_messages", alone(bench::run_scale_messages)},
+      {"scale_workers", alone(bench::run_scale_workers)},
+      {"scale_in_flight", alone(bench::run_scale_in_flight)},
+      {"scale_nodes", alone(bench::run_scale_nodes)},
+  };
 }
 
 void write(const std::filesystem::path& path, const std::string& text) {
@@ -154,34 +91,45 @@ void write(const std::filesystem::path& path, const std::string& text) {
   fmt::print("written: {}\n", path.string());
 }
 
-void compare(const Options& options, const std::vector<std::string>& only,
-             const std::filesystem::path& results) {
+std::string page(const Report& report, const std::vector<Peer>& peers, const Options& options, int processors) {
+  std::string text =
+      "# Tandem and others\n\nWritten by `bench/run.sh --compare`; bench/README.md says what is measured.";
+  if (options.quick) text += " **A run with --quick: its figures mean little.**";
+  text += fmt::format("\n```\n{}used        {} processors, {} rounds\n", bench::machine(), processors,
+                      options.repetitions);
+  for (const Peer& peer : peers) {
+    if (!peer.version.empty()) text += fmt::format("{:<30} {}\n", peer.name, peer.version);
+  }
+  text += "```\n" + markdown(report) + "\n## Left out\n\n";
+  const std::size_t before = text.size();
+  for (const Peer& peer : peers) {
+    if (!peer.left_out.empty()) text += fmt::format("- {}: {}\n", peer.name, peer.left_out);
+  }
+  if (text.size() == before) text += "Nothing.\n";
+  return text;
+}
+
+// Returns whether all went well.
+bool compare(const Options& options, const std::vector<std::string>& only, const std::filesystem::path& results,
+             int processors) {
+  processors = bench::use_processors(processors);
+  fmt::print("used        {} processors\n", processors);
   const std::vector<Peer> peers = bench::all_peers();
   for (const Peer& peer : peers) {
     if (!peer.left_out.empty()) fmt::print("left out    {}: {}\n", peer.name, peer.left_out);
   }
-  bench::Report report;
-  std::vector<Section> chosen = sections(options, only);
-  for (Section& section : chosen) {
-    const std::vector<Variant> measured = variants(section.kind, options, peers);
-    section.rows = measure_rounds(section.title, measured, options, options.repetitions);
-    report.add(section.title, section.rows);
-    for (const Row& row : section.rows) {
-      if (row.variant == bench::kProcesses) continue;
-      const std::string name = fmt::format("{}_vs_{}", name_of(section.kind), key_of(row.variant, peers));
-      if (section.more_is_better) {
-        report.ratio(name, bench::kProcesses, row.variant);
-      } else {
-        report.ratio(name, row.variant, bench::kProcesses);
-      }
-    }
+  Report report;
+  for (const Section& section : sections()) {
+    if (only.empty() || std::count(only.begin(), only.end(), section.name) != 0)
+      section.run(options, peers, report);
   }
   std::filesystem::create_directories(results);
   const std::string name = options.quick ? "compare-quick" : "compare";
   fmt::print("\n");
-  write(results / (name + ".md"), table(chosen, peers, options));
-  write(results / (name + ".svg"), drawn(chosen));
+  write(results / (name + ".md"), page(report, peers, options, processors));
+  write(results / (name + ".svg"), drawn(report));
   report.finish();
+  return !report.failed();
 }
 
 }  // namespace
@@ -190,21 +138,26 @@ int main(int argc, char** argv) {
   Options options;
   std::vector<std::string> only;
   std::string results = "bench/results";
-  CLI::App app{"Tandem beside other ways to do the same job"};
-  app.add_option("--only", only, "jobs: tiny, big, round_trip")
+  int processors = 2;
+  std::vector<std::string> names;
+  for (const Section& section : sections()) names.emplace_back(section.name);
+  CLI::App app{"Tandem beside other ways to do the same job, and with more of everything"};
+  app.add_option("--only", only, "sections to run: " + CLI::detail::join(names, ", "))
       ->delimiter(',')
-      ->check(CLI::IsMember({"tiny", "big", "round_trip"}));
+      ->check(CLI::IsMember(names));
   bench::add_options(app, options);
   app.add_option("--trips", options.trips, "round trips, timed")->check(CLI::PositiveNumber);
+  app.add_option("--processors", processors, "how many of the machine's are used")->check(CLI::Range(1, 1024));
+  app.add_flag("--full", options.full, "what takes minutes, too: 10^8 messages in one stream");
   app.add_option("--results", results, "the folder for table and picture");
   CLI11_PARSE(app, argc, argv);
   bench::shorten_if_quick(options);
+  if (options.full) options.at_most = std::max(options.at_most, std::chrono::seconds{900});
   fmt::print("{}", bench::machine());
   try {
-    compare(options, only, results);
+    return compare(options, only, results, processors) ? 0 : 1;
   } catch (const std::exception& error) {
     fmt::print(stderr, "tandem_compare: {}\n", error.what());
     return 1;
   }
-  return 0;
 }

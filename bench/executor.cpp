@@ -121,7 +121,7 @@ void run_executor(const Options& options, Report& report) {
       {"map, processes, chunks of 100", rate, [&options] { return map_all(options, 100); }},
       {"Python's process pool", rate, [&options] { return python(options); }},
   };
-  report.add("executor: small calls",
+  report.add({"executor: small calls"},
              measure_rounds("executor: small calls", small, options, options.repetitions));
   report.figure("executor_calls", "submit, processes");
   report.ratio("executor_over_python", "submit, processes", "Python's process pool");
@@ -131,7 +131,7 @@ void run_executor(const Options& options, Report& report) {
       {"add_one, a process", passes, [] { return add_one_both("process"); }},
       {"add_one, a thread", passes, [] { return add_one_both("thread"); }},
   };
-  report.add("executor: one pass over 160 MB",
+  report.add({"executor: one pass over 160 MB"},
              measure_rounds("executor: one pass over 160 MB", large, options, options.repetitions));
   report.figure("add_one_ratio", "add_one, a process", "ratio");
 }

@@ -20,4 +20,18 @@ bool is_filled(const std::byte* array, std::uint64_t number) noexcept {
   return same;
 }
 
+std::uint64_t read_all(const std::byte* array) noexcept {
+  std::uint64_t sum = 0;
+  for (std::size_t at = 0; at < kBigBytes; at += sizeof(std::uint64_t)) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, array + at, sizeof word);
+    sum += word;
+  }
+  return sum;
+}
+
+std::uint64_t sum_of(std::uint64_t number) noexcept {
+  return kBigBytes / sizeof(std::uint64_t) * (0x0101010101010101U * std::uint64_t{value_of(number)});
+}
+
 }  // namespace bench

@@ -15,4 +15,10 @@ void fill(std::byte* array, std::uint64_t number) noexcept;
 /// True when the array is the one of this message: looks at one byte in each of 64 images.
 bool is_filled(const std::byte* array, std::uint64_t number) noexcept;
 
+/// Reads each byte of the array: the sum of its 64-bit words.
+std::uint64_t read_all(const std::byte* array) noexcept;
+
+/// What read_all() returns for the array of this message.
+std::uint64_t sum_of(std::uint64_t number) noexcept;
+
 }  // namespace bench

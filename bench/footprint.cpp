@@ -1,25 +1,24 @@
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
-#include <fstream>
 #include <limits>
 #include <optional>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
-#include <oneapi/tbb/flow_graph.h>
 
 #include <tandem/tandem.hpp>
 
 #include "sections.hpp"
 #include "setup.hpp"
+#include "tiny_stream.hpp"
+#include "usage.hpp"
 
 // What a stream takes while it runs: resident memory early and late, and processor time while it has
 // nothing to do.
@@ -27,20 +26,8 @@
 namespace bench {
 namespace {
 
-namespace flow = oneapi::tbb::flow;
-
 constexpr std::uint64_t kEarly = 10'000;
 constexpr auto kIdle = std::chrono::seconds{1};
-
-// A line "VmRSS:   1234 kB" of /proc/PID/status. VmRSS = RssAnon + RssFile + RssShmem: the blocks that the
-// process has touched are in RssShmem, and count once in each process that touched them.
-double kibibytes_of(pid_t pid, std::string_view key) {
-  std::ifstream file{fmt::format("/proc/{}/status", pid)};
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(key)) return std::stod(line.substr(line.find(':') + 1));
-  }
-  throw std::runtime_error(fmt::format("/proc/{}/status has no {}", pid, key));
-}
 
 struct Resident {
   double host = 0, host_shared = 0, workers = 0;
@@ -50,24 +37,9 @@ struct Resident {
   }
 };
 
-struct Tiny {
-  std::uint64_t words[8];
-};
-
-// Runs the tiny pipeline; `use` gets the runtime and the stream.
 template <class Commander, class Use>
 auto with_stream(const Options& options, const char* placement, Commander commander, Use use) {
-  tandem::Runtime runtime{configure(placement, options.workers, options.in_flight)};
-  flow::graph graph;
-  tandem::commander_node<Message> numbers{graph, runtime, "numbers", std::move(commander)};
-  tandem::producer_node<Message, Tiny> maker{
-      graph, runtime, "maker", [](const Message& message, Tiny& out) { out.words[7] = message.number; }};
-  tandem::sequencer_node<Tiny> order{graph, runtime};
-  tandem::stream_node<Tiny> results{graph, runtime};
-  make_edge(numbers, maker);
-  make_edge(maker, order);
-  make_edge(order, results);
-  return use(runtime, results);
+  return with_tiny_stream(configure(placement, options.workers, options.in_flight), std::move(commander), use);
 }
 
 std::vector<double> growth(const Options& options, const char* placement) {
@@ -76,7 +48,7 @@ std::vector<double> growth(const Options& options, const char* placement) {
     const auto take = [&results](std::uint64_t from, std::uint64_t to) {
       for (; from < to; ++from) {
         const auto item = results.next();
-        if (!item || (*item)->words[7] != from) throw std::runtime_error("an item is missing or wrong");
+        if (!item || (*item)->number != from) throw std::runtime_error("an item is missing or wrong");
       }
     };
     take(0, kEarly);
@@ -91,28 +63,6 @@ std::vector<double> growth(const Options& options, const char* placement) {
                        first.workers,
                        last.workers - first.workers};
   });
-}
-
-// Nanoseconds on a processor so far: the host with all its threads, and each worker and its fork server.
-// schedstat(5) counts exactly, where stat counts ticks of 10 ms; these processes have one thread each.
-double processor_seconds(const tandem::Runtime& runtime) {
-  rusage host{};
-  getrusage(RUSAGE_SELF, &host);
-  double seconds = static_cast<double>(host.ru_utime.tv_sec + host.ru_stime.tv_sec) +
-                   static_cast<double>(host.ru_utime.tv_usec + host.ru_stime.tv_usec) / 1e6;
-  std::set<pid_t> others;
-  for (const pid_t pid : runtime.worker_pids()) {
-    others.insert(pid);
-    others.insert(static_cast<pid_t>(kibibytes_of(pid, "PPid")));  // a number like the others
-  }
-  others.erase(getpid());
-  for (const pid_t pid : others) {
-    std::ifstream file{fmt::format("/proc/{}/schedstat", pid)};
-    double nanoseconds = 0;
-    file >> nanoseconds;
-    seconds += nanoseconds / 1e9;
-  }
-  return seconds;
 }
 
 // Percent of one processor during a second in which the consumer does not ask: every credit is out.
@@ -163,7 +113,7 @@ void run_memory(const Options& options, Report& report) {
       {"processes", metrics, [&] { return growth(options, "process"); }},
       {"threads", metrics, [&] { return growth(options, "thread"); }},
   };
-  report.add("resident memory (VmRSS): one stream of tiny messages, looked at twice",
+  report.add({"resident memory (VmRSS): one stream of tiny messages, looked at twice"},
              measure_rounds("memory", variants, options, options.repetitions));
   report.figure("memory_growth", "processes", "host growth ratio");
   report.figure("memory_growth_host", "processes", "host growth");
@@ -175,6 +125,10 @@ void run_memory(const Options& options, Report& report) {
 
 void run_footprint(const Options& options, Report& report) {
   run_memory(options, report);
+  run_idle(options, report);
+}
+
+void run_idle(const Options& options, Report& report) {
   const std::vector<Variant> variants{
       {"processes, consumer pauses",
        {{"", "percent"}},
@@ -189,7 +143,8 @@ void run_footprint(const Options& options, Report& report) {
        {{"", "percent"}},
        [&] { return std::vector{idle_commander(options, "thread")}; }},
   };
-  report.add("processor time of host and workers in an idle second",
+  report.add({"idle: processor time of host and workers in an idle second",
+              "percent of one processor; less is better", Better::less},
              measure_rounds("idle", variants, options, std::min(options.repetitions, 3)));
   report.figure("cpu_idle", "processes, consumer pauses");
   report.figure("cpu_idle_commander", "processes, commander pauses");

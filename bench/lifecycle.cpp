@@ -28,6 +28,11 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t kEndless = std::numeric_limits<std::uint64_t>::max();
 constexpr int kItemsBeforeStop = 100;
 
+constexpr const char* kForked = "forked processes";
+constexpr const char* kOnThreads = "threads";
+constexpr const char* kFirstItem = "first item";
+constexpr const char* kStop = "stop";
+
 double milliseconds(Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
 
 // Returns {first item, stop}.
@@ -82,6 +87,13 @@ std::vector<double> ends_in_large_host(const Options& options, const char* start
   return values;
 }
 
+void forked_figures(Report& report) {
+  report.figure("first_item_fork", kForked, kFirstItem);
+  report.figure("stop_fork", kForked, kStop);
+  report.figure("first_item_thread", kOnThreads, kFirstItem);
+  report.figure("stop_thread", kOnThreads, kStop);
+}
+
 }  // namespace
 
 void run_spawned_lifecycle(char** arguments) {
@@ -91,12 +103,24 @@ void run_spawned_lifecycle(char** arguments) {
   tiny_ends(options, "process", "spawn");
 }
 
-void run_lifecycle(const Options& options, Report& report) {
-  const std::vector<Metric> ends{{"first item", "ms"}, {"stop", "ms"}};
+void run_first_item(const Options& options, Report& report) {
+  const std::vector<Metric> ends{{kFirstItem, "ms"}, {kStop, "ms"}};
   const std::vector<Variant> variants{
-      {"forked processes", ends, [&] { return tiny_ends(options, "process"); }},
+      {kForked, ends, [&] { return tiny_ends(options, "process"); }},
+      {kOnThreads, ends, [&] { return tiny_ends(options, "thread"); }},
+  };
+  report.add({fmt::format("first_item: the first item and stop(), {} workers", options.workers),
+              "milliseconds; less is better", Better::less, kForked},
+             measure_rounds("first_item", variants, options, 5 * options.repetitions));
+  forked_figures(report);
+}
+
+void run_lifecycle(const Options& options, Report& report) {
+  const std::vector<Metric> ends{{kFirstItem, "ms"}, {kStop, "ms"}};
+  const std::vector<Variant> variants{
+      {kForked, ends, [&] { return tiny_ends(options, "process"); }},
       {"spawned processes", ends, [&] { return tiny_ends(options, "process", "spawn"); }},
-      {"threads", ends, [&] { return tiny_ends(options, "thread"); }},
+      {kOnThreads, ends, [&] { return tiny_ends(options, "thread"); }},
       {"forked processes, 12.6 MB arrays", ends, [&] { return big_ends(options, "process"); }},
       {"threads, 12.6 MB arrays", ends, [&] { return big_ends(options, "thread"); }},
   };
@@ -106,17 +130,14 @@ void run_lifecycle(const Options& options, Report& report) {
   std::vector<Row> rows = measure_rounds("lifecycle", variants, options, 5 * options.repetitions);
   const std::vector<Row> more = measure_rounds("lifecycle", large, options, options.repetitions);
   rows.insert(rows.end(), more.begin(), more.end());
-  report.add(fmt::format("first item and stop, {} workers", options.workers), rows);
-  report.figure("first_item_fork", "forked processes", "first item");
-  report.figure("stop_fork", "forked processes", "stop");
-  report.figure("first_item_spawn", "spawned processes", "first item");
-  report.figure("stop_spawn", "spawned processes", "stop");
-  report.figure("first_item_thread", "threads", "first item");
-  report.figure("stop_thread", "threads", "stop");
-  report.figure("first_item_fork_big", "forked processes, 12.6 MB arrays", "first item");
-  report.figure("stop_fork_big", "forked processes, 12.6 MB arrays", "stop");
-  report.figure("first_item_fork_large_host", "forked processes, host of 1 GiB", "first item");
-  report.figure("first_item_spawn_large_host", "spawned processes, host of 1 GiB", "first item");
+  report.add({fmt::format("first item and stop, {} workers", options.workers)}, rows);
+  forked_figures(report);
+  report.figure("first_item_spawn", "spawned processes", kFirstItem);
+  report.figure("stop_spawn", "spawned processes", kStop);
+  report.figure("first_item_fork_big", "forked processes, 12.6 MB arrays", kFirstItem);
+  report.figure("stop_fork_big", "forked processes, 12.6 MB arrays", kStop);
+  report.figure("first_item_fork_large_host", "forked processes, host of 1 GiB", kFirstItem);
+  report.figure("first_item_spawn_large_host", "spawned processes, host of 1 GiB", kFirstItem);
 }
 
 }  // namespace bench

@@ -19,8 +19,12 @@ struct Section {
 };
 
 constexpr Section kSections[] = {
-    {"tiny", bench::run_tiny},           {"big", bench::run_big},           {"order", bench::run_order},
-    {"lifecycle", bench::run_lifecycle}, {"recovery", bench::run_recovery}, {"executor", bench::run_executor},
+    {"tiny", [](const bench::Options& options, bench::Report& report) { bench::run_tiny(options, report); }},
+    {"big", [](const bench::Options& options, bench::Report& report) { bench::run_big(options, report); }},
+    {"order", bench::run_order},
+    {"lifecycle", bench::run_lifecycle},
+    {"recovery", bench::run_recovery},
+    {"executor", bench::run_executor},
     {"footprint", bench::run_footprint},
 };
 
@@ -56,5 +60,5 @@ int main(int argc, char** argv) {
     return 1;
   }
   report.finish();
-  return 0;
+  return report.failed() ? 1 : 0;
 }

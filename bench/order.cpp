@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <stdexcept>
@@ -10,6 +9,7 @@
 
 #include <tandem/tandem.hpp>
 
+#include "busy.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
 
@@ -35,28 +35,6 @@ std::uint64_t hash(std::uint64_t number) noexcept {
   return number ^ (number >> 31);
 }
 bool is_long(std::uint64_t number) noexcept { return hash(number) % kOneInSoMany == 0; }
-
-// Arithmetic of which each step needs the one before.
-void busy(std::uint64_t steps) noexcept {
-  std::uint64_t state = steps + 1;
-  for (std::uint64_t step = 0; step < steps; ++step)
-    state = state * 6364136223846793005U + 1442695040888963407U;
-  asm volatile("" : "+r"(state));
-}
-
-// How many steps a short body has here. Measured once for all variants; the fastest of some tries, because
-// others may use the machine too.
-std::uint64_t calibrate() {
-  constexpr std::uint64_t kSteps = 1'000'000;
-  auto fastest = Clock::duration::max();
-  for (int attempt = 0; attempt < 20; ++attempt) {
-    const auto begin = Clock::now();
-    busy(kSteps);
-    fastest = std::min(fastest, Clock::now() - begin);
-  }
-  return static_cast<std::uint64_t>(static_cast<double>(kSteps) * (std::chrono::duration<double>{kShort} /
-                                                                   std::chrono::duration<double>{fastest}));
-}
 
 class Consumer {
  public:
@@ -113,7 +91,7 @@ std::vector<double> rate(const Options& options, const char* placement, bool ord
 }  // namespace
 
 void run_order(const Options& options, Report& report) {
-  const std::uint64_t steps = calibrate();
+  const std::uint64_t steps = steps_in(kShort);
   const auto variant = [&](const char* name, const char* placement, bool ordered) {
     return Variant{name, {{"", "1/s"}}, [&options, placement, ordered, steps] {
                      return rate(options, placement, ordered, steps);
@@ -129,7 +107,7 @@ void run_order(const Options& options, Report& report) {
       fmt::format("order: bodies of {} us, one in {} of {} us, {} workers, {} in flight", kShort.count(),
                   kOneInSoMany, kTimesAsLong * static_cast<std::uint64_t>(kShort.count()), options.workers,
                   kWindow);
-  report.add(title, measure_rounds("order", variants, options, 3 * options.repetitions));
+  report.add({title}, measure_rounds("order", variants, options, 3 * options.repetitions));
   report.ratio("order_process_vs_unordered", "processes, ordered", "processes, first finished first");
   report.ratio("order_thread_vs_unordered", "threads, ordered", "threads, first finished first");
   report.figure("order_process", "processes, ordered");

@@ -469,7 +469,7 @@ void run_recovery(const Options& options, Report& report) {
   for (std::size_t fault = 0; fault < kFaults; ++fault) {
     rows.push_back({"all", {Faults::kNames[fault], "1"}, {faults[fault]}});
   }
-  report.add("from a kill to the same message running again", rows);
+  report.add({"from a kill to the same message running again"}, rows);
   for (const Scene* const scene : scenes) {
     report.figure(fmt::format("{}_p50", scene->figure), scene->name);
     report.figure(fmt::format("{}_p99", scene->figure), scene->name, "p99");

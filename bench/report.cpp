@@ -4,9 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
+#include <utility>
 
 #include <fmt/format.h>
 #include <oneapi/tbb/version.h>
@@ -27,9 +29,25 @@ std::string value_in_file(const std::string& path, std::string_view key) {
 }
 
 void print_row(std::string_view name, std::string_view unit, const std::vector<double>& values) {
+  if (values.empty()) return;
   const auto [least, most] = std::minmax_element(values.begin(), values.end());
   fmt::print("  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", name, number(median(values)), number(*least),
              number(*most), unit, values.size());
+}
+
+// `rows`: those of the variant.
+void measure_once(std::string_view title, const Variant& variant, int round, const Options& options,
+                  std::vector<Row>& rows) {
+  try {
+    const std::vector<double> values = in_child(variant.measure, options.at_most);
+    if (values.size() != rows.size()) {
+      throw std::runtime_error(fmt::format("gave {} numbers, not {}", values.size(), rows.size()));
+    }
+    for (std::size_t metric = 0; metric < rows.size(); ++metric) rows[metric].values.push_back(values[metric]);
+  } catch (const std::exception& error) {
+    for (Row& row : rows) row.failure = fmt::format("round {}: {}", round + 1, error.what());
+    fmt::print(stderr, "failed: {}, {}, {}\n", title, variant.name, rows.front().failure);
+  }
 }
 
 }  // namespace
@@ -48,16 +66,7 @@ std::vector<Row> measure_rounds(std::string_view title, const std::vector<Varian
     fmt::print(stderr, "{}: round {} of {}\n", title, round + 1, repetitions);
     for (std::size_t step = 0; step < chosen.size(); ++step) {
       const std::size_t i = (step + static_cast<std::size_t>(round)) % chosen.size();
-      std::vector<double> values;
-      try {
-        values = in_child(chosen[i]->measure, options.at_most);
-      } catch (const std::exception& error) {
-        throw std::runtime_error(fmt::format("{}, {}, round {}: {}", title, chosen[i]->name, round + 1,
-                                             error.what()));
-      }
-      for (std::size_t metric = 0; metric < rows[i].size(); ++metric) {
-        rows[i][metric].values.push_back(values.at(metric));
-      }
+      if (rows[i].front().failure.empty()) measure_once(title, *chosen[i], round, options, rows[i]);
     }
   }
   std::vector<Row> all;
@@ -85,42 +94,72 @@ std::vector<double> ratios(const Row& above, const Row& below) {
   return all;
 }
 
-void Report::add(std::string_view title, const std::vector<Row>& rows) {
-  fmt::print("\n{}\n  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", title, "", "median", "least", "most", "unit",
-             "n");
+void Report::add(Heading heading, std::vector<Row> rows) {
+  fmt::print("\n{}\n  {:<56}{:>12}{:>12}{:>12}  {:<8}{:>3}\n", heading.title, "", "median", "least", "most",
+             "unit", "n");
+  std::string_view told;  // a variant's metrics fail together
   for (const Row& row : rows) {
     const std::string& metric = row.metric.name;
     print_row(metric.empty() ? row.variant : row.variant + ": " + metric, row.metric.unit, row.values);
+    if (row.failure.empty()) continue;
+    failed_ = true;
+    if (row.variant != told) fmt::print("  {}: failed in {}\n", row.variant, row.failure);
+    told = row.variant;
   }
-  rows_ = rows;
+  tables_.push_back({std::move(heading), std::move(rows), {}});
 }
 
 const Row* Report::find(std::string_view variant, std::string_view metric) const {
-  const auto found = std::find_if(rows_.begin(), rows_.end(), [&](const Row& row) {
-    return row.variant == variant && row.metric.name == metric && !row.values.empty();
+  const std::vector<Row>& rows = tables_.back().rows;
+  const auto found = std::find_if(rows.begin(), rows.end(), [&](const Row& row) {
+    return row.variant == variant && row.metric.name == metric;
   });
-  return found == rows_.end() ? nullptr : &*found;
+  return found == rows.end() ? nullptr : &*found;
+}
+
+void Report::keep(std::string name, std::string unit, std::vector<double> values) {
+  tables_.back().figures.push_back({std::move(name), std::move(unit), std::move(values)});
 }
 
 void Report::figure(std::string name, std::string_view variant, std::string_view metric) {
-  if (const Row* const row = find(variant, metric)) {
-    figures_.push_back({std::move(name), median(row->values), row->metric.unit});
-  }
+  if (const Row* const row = find(variant, metric)) keep(std::move(name), row->metric.unit, row->values);
 }
 
-void Report::ratio(std::string name, std::string_view above, std::string_view below) {
-  const Row* const upper = find(above, {});
-  const Row* const lower = find(below, {});
+void Report::ratio(std::string name, std::string_view above, std::string_view below, std::string_view metric) {
+  const Row* const upper = find(above, metric);
+  const Row* const lower = find(below, metric);
   if (upper == nullptr || lower == nullptr) return;
   const std::vector<double> all = ratios(*upper, *lower);
-  print_row(fmt::format("{} / {}", above, below), "x", all);
-  figures_.push_back({std::move(name), median(all), "x"});
+  print_row(fmt::format("{} / {}{}{}", above, below, metric.empty() ? "" : ": ", metric), "x", all);
+  keep(std::move(name), "x", all);
+}
+
+void Report::worst_over_best(std::string name, std::string_view metric) {
+  double worst = 0;
+  double best = HUGE_VAL;
+  std::size_t count = 0;
+  for (const Row& row : tables_.back().rows) {
+    if (row.metric.name != metric) continue;
+    if (row.values.empty()) return keep(std::move(name), "x", {});
+    worst = std::max(worst, median(row.values));
+    best = std::min(best, median(row.values));
+    ++count;
+  }
+  if (count < 2) return;
+  print_row(fmt::format("worst over best{}{}", metric.empty() ? "" : ": ", metric), "x", {worst / best});
+  keep(std::move(name), "x", {worst / best});
 }
 
 void Report::finish() const {
   fmt::print("\n");
-  for (const Figure& figure : figures_) {
-    fmt::print("{} {:.4g} {}\n", figure.name, figure.value, figure.unit);
+  for (const Table& table : tables_) {
+    for (const Figure& figure : table.figures) {
+      if (figure.values.empty()) {
+        fmt::print("{} failed {}\n", figure.name, figure.unit);
+      } else {
+        fmt::print("{} {:.4g} {}\n", figure.name, median(figure.values), figure.unit);
+      }
+    }
   }
 }
 

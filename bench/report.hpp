@@ -23,6 +23,7 @@ struct Options {
   std::chrono::seconds at_most{120};  // for one measurement
   std::string variants;               // only those whose name contains this
   bool quick = false;
+  bool full = false;  // what takes minutes, too
 };
 
 struct Metric {
@@ -42,17 +43,36 @@ struct Row {
   std::string variant;
   Metric metric;
   std::vector<double> values;
+  std::string failure = {};  // why there are no more of them; empty: all rounds went well
 };
 
-/// A figure of the last lines: `name value unit`.
+/// A figure of the last lines: `name value unit`, where the value is the median.
 struct Figure {
   std::string name;
-  double value;
   std::string unit;
+  std::vector<double> values;  // none: what it is made of failed
+};
+
+enum class Better { more, less };
+
+/// What a table is about.
+struct Heading {
+  std::string title;
+  std::string scale = {};  // what its numbers are
+  Better better = Better::more;
+  std::string reference = {};  // the variant that all others are compared with; empty: none
+};
+
+/// What one section measured and the figures that came of it.
+struct Table {
+  Heading heading;
+  std::vector<Row> rows;
+  std::vector<Figure> figures;
 };
 
 /// Measures each variant once per round, each in a process of its own, from another first one in each
-/// round: what disturbs the machine for a while disturbs all of them.
+/// round: what disturbs the machine for a while disturbs all of them. One that fails is named on standard
+/// error and in its rows, and is not tried again; the others go on.
 std::vector<Row> measure_rounds(std::string_view title, const std::vector<Variant>& variants,
                                 const Options& options, int repetitions);
 
@@ -62,24 +82,30 @@ std::string number(double value);
 /// Above over below, round by round.
 std::vector<double> ratios(const Row& above, const Row& below);
 
-/// Collects rows and figures while the sections run, and prints them.
+/// Collects tables and figures while the sections run, and prints them.
 class Report {
  public:
-  /// Prints the table of a section, whose rows figure() and ratio() take from then on.
-  void add(std::string_view title, const std::vector<Row>& rows);
-  /// The median of a row becomes a figure. Nothing happens when the row was not measured.
+  /// Prints the table of a section, whose rows the functions below take from then on.
+  void add(Heading heading, std::vector<Row> rows);
+  /// The median of a row becomes a figure. Nothing happens when the row was not asked for.
   void figure(std::string name, std::string_view variant, std::string_view metric = {});
-  /// Above over below, round by round, and the median of that; prints its spread. For variants
-  /// with one metric.
-  void ratio(std::string name, std::string_view above, std::string_view below);
-  /// Prints all figures: the last lines.
+  /// Above over below, round by round, and the median of that; prints its spread.
+  void ratio(std::string name, std::string_view above, std::string_view below, std::string_view metric = {});
+  /// The largest median of this metric over the smallest, among all variants.
+  void worst_over_best(std::string name, std::string_view metric);
+  /// Prints all figures: the last lines. One that failed has "failed" for its value.
   void finish() const;
+
+  const std::vector<Table>& tables() const noexcept { return tables_; }
+  /// True when something failed: the program is to end with an error, in the end.
+  bool failed() const noexcept { return failed_; }
 
  private:
   const Row* find(std::string_view variant, std::string_view metric) const;
+  void keep(std::string name, std::string unit, std::vector<double> values);
 
-  std::vector<Row> rows_;
-  std::vector<Figure> figures_;
+  std::vector<Table> tables_;
+  bool failed_ = false;
 };
 
 /// Processor, kernel, compiler, oneTBB: what the numbers are about. Lines of a name and a value.

@@ -3,10 +3,10 @@
 #
 #   bench/run.sh                      the single steps (tandem_micro), tandem_bench, and the comparison with others
 #   bench/run.sh OPTION...            tandem_bench alone, with these options
-#   bench/run.sh --compare OPTION...  the comparison alone (tandem_compare), with these options
+#   bench/run.sh --compare OPTION...  the comparison and Tandem's limits alone (tandem_compare), with these options
 #
 # --with-torch, before all others, installs PyTorch for the comparison: it is large.
-# The last lines of tandem_bench are `name value unit`, those of tandem_compare `name ratio x`.
+# The last lines of both are `name value unit`; a ratio's unit is x.
 source "$(dirname "${BASH_SOURCE[0]}")/../cmake/packages.sh"
 
 peers=("${kPeerPackages[@]}")

@@ -3,17 +3,21 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <tandem/config.hpp>
 
 namespace bench {
 
 /// A configuration made in code alone: no file, environment or command line can change a measurement.
-/// The node with the workers is called "maker".
-inline tandem::Config configure(const char* placement, int workers, std::uint32_t in_flight) {
+/// The nodes with the workers; most variants have one.
+inline tandem::Config configure(const char* placement, int workers, std::uint32_t in_flight,
+                                const std::vector<std::string>& nodes = {"maker"}) {
   tandem::Config config;
-  config.set("node.maker.placement", placement, "bench");
-  config.set("node.maker.workers", std::to_string(workers), "bench");
+  for (const std::string& node : nodes) {
+    config.set("node." + node + ".placement", placement, "bench");
+    config.set("node." + node + ".workers", std::to_string(workers), "bench");
+  }
   config.set("in_flight", std::to_string(in_flight), "bench");
   return config;
 }

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -12,10 +14,12 @@
 #include <tandem/tandem.hpp>
 
 #include "consumer.hpp"
+#include "processors.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
+#include "tiny_stream.hpp"
 
-// 64-byte results through the same pipeline three times: numbered messages, a producer with two workers,
+// 64-byte results through the same pipeline in several forms: numbered messages, a producer with two workers,
 // order restored, one consumer that looks at every word. At most N messages exist at a time.
 
 namespace bench {
@@ -25,17 +29,11 @@ namespace flow = oneapi::tbb::flow;
 
 double tandem_rate(const Options& options, const char* placement) {
   TinyConsumer consumer{options};
-  tandem::Runtime runtime{configure(placement, options.workers, options.in_flight)};
-  flow::graph graph;
-  tandem::commander_node<Message> numbers{graph, runtime, "numbers", Counter{consumer.all()}};
-  tandem::producer_node<Message, Result> maker{graph, runtime, "maker", make};
-  tandem::sequencer_node<Result> order{graph, runtime};
-  tandem::stream_node<Result> results{graph, runtime};
-  make_edge(numbers, maker);
-  make_edge(maker, order);
-  make_edge(order, results);
-  for (const auto& item : results) consumer.take(*item);
-  return consumer.rate();
+  const tandem::Config config = configure(placement, options.workers, options.in_flight);
+  return with_tiny_stream(config, Counter{consumer.all()}, [&](tandem::Runtime&, auto& results) {
+    for (const auto& item : results) consumer.take(*item);
+    return consumer.rate();
+  });
 }
 
 // The reference: what somebody who knows oneTBB writes for the same job. The caller's thread works in the
@@ -94,7 +92,7 @@ struct Usage {
 // switches for each message, with workers, start and stop.
 Variant variant(const char* name, const Options& options, std::function<double()> measure) {
   return {name,
-          {{"", "1/s"}, {"processor time", "us"}, {"context switches", "1"}},
+          {{"", "1/s"}, {kProcessorTime, "us"}, {"context switches", "1"}},
           [&options, measure = std::move(measure)] {
             const Usage before;
             const double rate = measure();
@@ -108,9 +106,7 @@ Variant variant(const char* name, const Options& options, std::function<double()
 constexpr const char* kPlainGraph = "oneTBB graph, plain";
 constexpr const char* kGraph = "oneTBB graph";
 
-}  // namespace
-
-std::vector<Variant> tiny_variants(const Options& options) {
+std::vector<Variant> variants(const Options& options) {
   return {
       variant(kProcesses, options, [&options] { return tandem_rate(options, "process"); }),
       variant(kThreads, options, [&options] { return tandem_rate(options, "thread"); }),
@@ -119,19 +115,53 @@ std::vector<Variant> tiny_variants(const Options& options) {
   };
 }
 
-void run_tiny(const Options& options, Report& report) {
-  const std::string title = fmt::format("tiny: 64-byte results, {} workers, ordered, {} in flight",
-                                        options.workers, options.in_flight);
-  report.add(title, measure_rounds("tiny", tiny_variants(options), options, options.repetitions));
+// Rates for each processor, so that one is as good as two when nothing is lost.
+Variant on_processors(std::string name, const Options& options, const char* placement, int processors) {
+  return {std::move(name), {{"", "1/s"}}, [&options, placement, processors] {
+            const int used = use_processors(processors);
+            if (used != processors)
+              throw std::runtime_error(fmt::format("{} processors here, not {}", used, processors));
+            return std::vector{tandem_rate(options, placement) / processors};
+          }};
+}
+
+}  // namespace
+
+void run_tiny(const Options& options, Report& report, const std::vector<Variant>& others) {
+  std::vector<Variant> all = variants(options);
+  all.insert(all.end(), others.begin(), others.end());
+  report.add({fmt::format("tiny: 64-byte results, {} workers, ordered, {} in flight", options.workers,
+                          options.in_flight),
+              "results per second; more is better", Better::more, kProcesses},
+             measure_rounds("tiny", all, options, options.repetitions));
   report.ratio("tiny_process_vs_tbb", kProcesses, kGraph);
   report.ratio("tiny_thread_vs_tbb", kThreads, kGraph);
   report.ratio("tiny_process_vs_tbb_plain", kProcesses, kPlainGraph);
+  report.ratio("cpu_per_message_vs_tbb", kProcesses, kGraph, kProcessorTime);
   report.figure("tiny_process", kProcesses);
   report.figure("tiny_thread", kThreads);
   report.figure("tiny_tbb", kGraph);
-  report.figure("tiny_process_cpu", kProcesses, "processor time");
-  report.figure("tiny_thread_cpu", kThreads, "processor time");
-  report.figure("tiny_tbb_cpu", kGraph, "processor time");
+  report.figure("tiny_process_cpu", kProcesses, kProcessorTime);
+  report.figure("tiny_thread_cpu", kThreads, kProcessorTime);
+  report.figure("tiny_tbb_cpu", kGraph, kProcessorTime);
+}
+
+void run_one_core(const Options& options, Report& report) {
+  const std::string one_process = fmt::format("{}, one processor", kProcesses);
+  const std::string two_processes = fmt::format("{}, two processors", kProcesses);
+  const std::string one_thread = fmt::format("{}, one processor", kThreads);
+  const std::string two_threads = fmt::format("{}, two processors", kThreads);
+  const std::vector<Variant> all{
+      on_processors(one_process, options, "process", 1),
+      on_processors(two_processes, options, "process", 2),
+      on_processors(one_thread, options, "thread", 1),
+      on_processors(two_threads, options, "thread", 2),
+  };
+  report.add({fmt::format("one_core: the tiny job on one processor and on two, {} workers", options.workers),
+              "results per second and processor; more is better", Better::more, one_process},
+             measure_rounds("one_core", all, options, options.repetitions));
+  report.ratio("one_core_vs_two_per_core", one_process, two_processes);
+  report.ratio("one_core_vs_two_per_core_thread", one_thread, two_threads);
 }
 
 }  // namespace bench

@@ -34,7 +34,4 @@ std::vector<Peer> python_peers();
 /// All of them, those that are left out too.
 std::vector<Peer> all_peers();
 
-/// One message there and back: Tandem, and a graph of oneTBB's own nodes. `options` must outlive them.
-std::vector<Variant> round_trip_variants(const Options& options);
-
 }  // namespace bench

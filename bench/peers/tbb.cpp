@@ -1,30 +1,21 @@
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <vector>
+#include <string>
 
-#include <fmt/format.h>
-#include <oneapi/tbb/flow_graph.h>
 #include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/task_arena.h>
-#include <oneapi/tbb/version.h>
-
-#include <tandem/tandem.hpp>
 
 #include "../array_pool.hpp"
 #include "../consumer.hpp"
-#include "../sections.hpp"
 #include "../setup.hpp"
 #include "peer.hpp"
 
-// oneTBB's parallel_pipeline; and the round trip through graphs. The graphs for the other jobs are those of
-// tandem_bench.
+// oneTBB's parallel_pipeline. Its graphs are beside Tandem's, in tiny.cpp, big.cpp and round_trip.cpp.
 
 namespace bench {
 namespace {
 
-namespace flow = oneapi::tbb::flow;
 namespace tbb = oneapi::tbb;
 
 // As many threads as workers: each carries its message through all three stages, the two serial ones among them.
@@ -76,58 +67,10 @@ double pipeline_rate(Kind kind, const Options& options) {
   return consumer.rate();
 }
 
-double tandem_trip(const Options& options, const char* placement) {
-  TinyConsumer consumer{kTripsBefore, options.trips};
-  tandem::Runtime runtime{configure(placement, 1, 1)};
-  flow::graph graph;
-  tandem::feeder_node<Message> numbers{graph, runtime, "numbers"};
-  tandem::producer_node<Message, Result> maker{graph, runtime, "maker", make};
-  tandem::stream_node<Result> results{graph, runtime};
-  make_edge(numbers, maker);
-  make_edge(maker, results);
-  for (std::uint64_t number = 0; number < consumer.all(); ++number) {
-    auto message = numbers.loan();
-    message->number = number;
-    numbers.push(std::move(message));
-    consumer.take(*results.next().value());
-  }
-  return 1e6 / consumer.rate();
-}
-
-// Who waits for the graph works in it: no other thread need wake up.
-double graph_trip(const Options& options) {
-  TinyConsumer consumer{kTripsBefore, options.trips};
-  flow::graph graph;
-  flow::function_node<Message, Result> maker{graph, flow::serial, [](const Message& message) noexcept {
-                                               Result result;
-                                               make(message, result);
-                                               return result;
-                                             }};
-  flow::function_node<Result, flow::continue_msg, flow::queueing_lightweight> sink{
-      graph, flow::serial, [&consumer](const Result& result) noexcept {
-        consumer.take(result);
-        return flow::continue_msg{};
-      }};
-  make_edge(maker, sink);
-  for (std::uint64_t number = 0; number < consumer.all(); ++number) {
-    maker.try_put(Message{number});
-    graph.wait_for_all();
-  }
-  return 1e6 / consumer.rate();
-}
-
 }  // namespace
 
 Peer pipeline_peer() {
   return {"oneTBB parallel_pipeline", "tbb_pipeline", {}, {}, pipeline_rate, {Kind::tiny, Kind::big}};
-}
-
-std::vector<Variant> round_trip_variants(const Options& options) {
-  return {
-      {kProcesses, {{"", "us"}}, [&options] { return std::vector{tandem_trip(options, "process")}; }},
-      {kThreads, {{"", "us"}}, [&options] { return std::vector{tandem_trip(options, "thread")}; }},
-      {"oneTBB graph", {{"", "us"}}, [&options] { return std::vector{graph_trip(options)}; }},
-  };
 }
 
 }  // namespace bench

@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+#include <oneapi/tbb/flow_graph.h>
+
+#include <tandem/tandem.hpp>
+
+#include "busy.hpp"
+#include "consumer.hpp"
+#include "limit.hpp"
+#include "sections.hpp"
+#include "setup.hpp"
+
+// How much of the processors the bodies get: bodies of a given number of steps of arithmetic through the pipeline, and
+// beside it as many threads as workers that do the same number of them between them, and nothing else.
+
+namespace bench {
+namespace {
+
+namespace flow = oneapi::tbb::flow;
+
+struct Body {
+  std::chrono::microseconds time;
+  std::uint64_t steps;
+  std::uint64_t count;      // timed
+  std::uint32_t in_flight;  // about a millisecond of them, and 64 at least
+};
+
+Body body_of(const Options& options, std::uint64_t steps_per_millisecond, std::uint64_t microseconds) {
+  const std::uint64_t all = options.quick ? 100'000 : 1'000'000;  // microseconds of bodies
+  return {std::chrono::microseconds{microseconds}, steps_per_millisecond * microseconds / 1000,
+          std::max<std::uint64_t>(all / microseconds, 200),
+          static_cast<std::uint32_t>(std::clamp<std::uint64_t>(1000 / microseconds, 64, 1000))};
+}
+
+double tandem_rate(const Options& options, const char* placement, const Body& body) {
+  Consumer consumer{body.count / 10, body.count};
+  tandem::Runtime runtime{configure(placement, options.workers, body.in_flight)};
+  flow::graph graph;
+  tandem::commander_node<Message> numbers{graph, runtime, "numbers", Counter{consumer.all()}};
+  tandem::producer_node<Message, Message> maker{graph, runtime, "maker",
+                                                [steps = body.steps](const Message& message) {
+                                                  busy(steps);
+                                                  return message;
+                                                }};
+  tandem::sequencer_node<Message> order{graph, runtime};
+  tandem::stream_node<Message> results{graph, runtime};
+  make_edge(numbers, maker);
+  make_edge(maker, order);
+  make_edge(order, results);
+  for (const auto& item : results) consumer.count(item->number == consumer.next());
+  return consumer.per_second();
+}
+
+double ideal_rate(const Options& options, const Body& body) {
+  return limit_rate(options.workers, body.count,
+                    [&body] { return [steps = body.steps](std::uint64_t) { busy(steps); }; });
+}
+
+}  // namespace
+
+void run_use(const Options& options, Report& report) {
+  const std::uint64_t steps = steps_in(std::chrono::milliseconds{1});
+  std::vector<Body> bodies;
+  for (const std::uint64_t microseconds : {1, 10, 100, 1000})
+    bodies.push_back(body_of(options, steps, microseconds));
+  const auto name = [](const Body& body, const char* who) {
+    return fmt::format("{} us: {}", body.time.count(), who);
+  };
+  std::vector<Variant> variants;
+  for (const Body& body : bodies) {
+    const std::vector<Metric> rate{{"", "1/s"}};
+    variants.push_back({name(body, kProcesses), rate,
+                        [&options, &body] { return std::vector{tandem_rate(options, "process", body)}; }});
+    variants.push_back({name(body, kThreads), rate,
+                        [&options, &body] { return std::vector{tandem_rate(options, "thread", body)}; }});
+    variants.push_back({name(body, "bodies alone"), rate,
+                        [&options, &body] { return std::vector{ideal_rate(options, body)}; }});
+  }
+  report.add({fmt::format("use: bodies of arithmetic, {} workers, ordered", options.workers),
+              "bodies per second; more is better"},
+             measure_rounds("use", variants, options, options.repetitions));
+  for (const Body& body : bodies) {
+    const std::string figure = fmt::format("use_{}us", body.time.count());
+    report.ratio(figure, name(body, kProcesses), name(body, "bodies alone"));
+    report.ratio(figure + "_thread", name(body, kThreads), name(body, "bodies alone"));
+  }
+}
+
+}  // namespace bench
