@@ -27,14 +27,14 @@ struct Body {
   std::chrono::microseconds time;
   std::uint64_t steps;
   std::uint64_t count;      // timed
-  std::uint32_t in_flight;  // about a millisecond of them, and 64 at least
+  std::uint32_t in_flight;  // about ten milliseconds of them, 64 to 1000
 };
 
 Body body_of(const Options& options, std::uint64_t steps_per_millisecond, std::uint64_t microseconds) {
   const std::uint64_t all = options.quick ? 100'000 : 1'000'000;  // microseconds of bodies
   return {std::chrono::microseconds{microseconds}, steps_per_millisecond * microseconds / 1000,
           std::max<std::uint64_t>(all / microseconds, 200),
-          static_cast<std::uint32_t>(std::clamp<std::uint64_t>(1000 / microseconds, 64, 1000))};
+          static_cast<std::uint32_t>(std::clamp<std::uint64_t>(10'000 / microseconds, 64, 1000))};
 }
 
 double tandem_rate(const Options& options, const char* placement, const Body& body) {

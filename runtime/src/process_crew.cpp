@@ -14,11 +14,17 @@
 namespace tandem {
 namespace {
 
-// A worker is given as many messages ahead as it is likely to finish in this time.
-constexpr std::uint64_t kAheadNanoseconds = 100'000;
+// A worker is given as many messages ahead as it is likely to finish in this time: about as long as the host's threads may have to
+// wait for a processor, when the workers are busy on all of them. Of large blocks less, so that those in use stay few.
+constexpr std::uint64_t kAheadNanoseconds = 1'000'000;
+constexpr std::uint64_t kLargeAheadNanoseconds = 100'000;
+// It may be at one message for so long before those behind it are taken back.
+constexpr std::uint64_t kPatienceNanoseconds = 100'000;
 // It is given so many at once as it is likely to finish in this time.
 constexpr std::uint64_t kTogetherNanoseconds = 4'000;
 constexpr std::uint64_t kMostTogether = 16;
+// About what it takes until one that sleeps begins.
+constexpr std::uint64_t kWakeNanoseconds = 20'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
 // worker stand for a moment, and then there may be hundreds.
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
@@ -64,7 +70,12 @@ void ProcessCrew::start() {
 }
 
 void ProcessCrew::launch_wanted() {
-  for (const std::uint32_t slot : std::exchange(to_launch_, {})) launch(workers_[slot]);
+  std::vector<std::uint32_t> slots;
+  {
+    const Hold hold{*this};
+    slots.swap(to_launch_);
+  }
+  for (const std::uint32_t slot : slots) launch(workers_[slot]);
 }
 
 // Before the worker is asked for anything: PUBLISH(ring) shows both.
@@ -144,12 +155,14 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   launch_wanted();
 }
 
-// The one with the least to do. To give up another area's block for one costs more than to wait for a reply,
-// but a worker that has nothing to do is worth it.
+// The one with the least to do; one that has nothing to do is likely to sleep, and waking it takes as long as some short
+// messages. To give up another area's block for one costs more than to wait for a reply, but a worker that has nothing to do is
+// worth it.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   const auto price = [this](const Worker& worker) {
     const bool has_block = !large_blocks_ || pool_.has(static_cast<std::uint32_t>(worker.number));
-    return std::pair{worker.outstanding() > 0 && !has_block, worker.outstanding() * 2 + (has_block ? 0 : 1)};
+    const std::uint64_t wait = worker.outstanding() == 0 ? worker.wake_price : worker.outstanding();
+    return std::pair{worker.outstanding() > 0 && !has_block, wait * 2 + (has_block ? 0 : 1)};
   };
   Worker* best = nullptr;
   for (Worker& worker : workers_) {
@@ -289,7 +302,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
 // How long a worker may be at one message before those behind it are taken back. Somebody idle is reason enough, unless
 // it lacks a block: to give up another area's for it takes about so long.
 std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worker* idle) const {
-  std::uint64_t wait = kAheadNanoseconds + kTakeBackNanoseconds * worker.outstanding();
+  std::uint64_t wait = kPatienceNanoseconds + kTakeBackNanoseconds * worker.outstanding();
   if (idle == nullptr) wait = std::max<std::uint64_t>(10 * wait, kUsualTimes * worker.service_nanoseconds);
   const bool has_block =
       !large_blocks_ || (idle != nullptr && pool_.has(static_cast<std::uint32_t>(idle->number)));
@@ -357,19 +370,27 @@ bool ProcessCrew::somebody_looks() const noexcept {
   return (page_.sleep_word.load(std::memory_order_relaxed) & 1U) == 0;
 }
 
-bool ProcessCrew::has_work() const noexcept {
-  // Only the pump's thread reads replies, and only it changes a worker's reader.
-  return is_asked() || std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
+bool ProcessCrew::has_work() noexcept {
+  if (is_asked()) return true;
+  const Hold hold{*this};
+  return std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
     return worker.running() && worker.condemned.empty() && worker.replies.ready();
   });
+}
+
+bool ProcessCrew::needs_pump() noexcept {
+  const Hold hold{*this};
+  return !to_launch_.empty() || waits_for_room() ||
+         std::any_of(workers_.begin(), workers_.end(),
+                     [](const Worker& worker) { return worker.outstanding() > 1; });
 }
 
 bool ProcessCrew::drain() {
   Acts acts;
   bool any = false;
-  heard_at_ = Clock::now();
   {
     const Hold hold{*this};
+    heard_at_ = Clock::now();
     for (Worker& worker : workers_) {
       if (!worker.running() || !worker.condemned.empty() || !worker.replies.ready()) continue;
       any = true;
@@ -382,7 +403,6 @@ bool ProcessCrew::drain() {
   if (!any) return false;
   carry_out(acts);
   if (acts.stop && !is_frozen()) stop_();
-  launch_wanted();
   return true;
 }
 
@@ -409,13 +429,14 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
 // Once for all replies that came together: the divisions cost more than the rest of a reply.
 void ProcessCrew::measure(Worker& worker) {
   if (worker.busy_replies == 0) return;
-  const std::uint64_t busy =
-      std::exchange(worker.busy_nanoseconds, 0) / std::exchange(worker.busy_replies, 0);
+  const std::uint64_t busy = std::exchange(worker.busy_nanoseconds, 0) / std::exchange(worker.busy_replies, 0);
   worker.service_nanoseconds =
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
   // One place of the ring stays for the request to end.
-  worker.depth = std::clamp<std::uint64_t>(kAheadNanoseconds / worker.service_nanoseconds, kLeastAhead,
-                                           worker.channel.capacity - 2);
+  const std::uint64_t ahead = large_blocks_ ? kLargeAheadNanoseconds : kAheadNanoseconds;
+  worker.depth =
+      std::clamp<std::uint64_t>(ahead / worker.service_nanoseconds, kLeastAhead, worker.channel.capacity - 2);
+  worker.wake_price = kWakeNanoseconds / worker.service_nanoseconds;
   worker.share = std::clamp<std::uint64_t>(kTogetherNanoseconds / worker.service_nanoseconds, 1, kMostTogether);
 }
 

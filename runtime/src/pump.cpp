@@ -143,8 +143,12 @@ void Pump::run(std::promise<void> started) {
   }
   launcher_->stop();
   interrupt.reset();
-  sleeper_.announce();  // for good: who submits something now must look after it
-  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
+  {
+    const std::lock_guard lock{awake_mutex_};
+    over_ = true;
+    sleeper_.announce();  // for good: who submits something now must look after it
+  }
+  ring_sleepers();
 }
 
 // Does what there is to do, until there is nothing, or for a while: what the items touch, consumers above all, is
@@ -157,11 +161,60 @@ void Pump::drain() {
       any = false;
       for (ProcessCrew* const crew : crews_) any = crew->drain() || any;
     }
+    for (ProcessCrew* const crew : crews_) crew->launch_wanted();
   } while (has_work() && Clock::now() < end);  // what came out of one crew may have gone to another
 }
 
+// AWAKE: leave() and fall_asleep() announce under the lock when they are the last; who publishes something before that is
+// seen by the look that follows each of them, as in doorbell.hpp.
+bool Pump::enter() noexcept {
+  const std::lock_guard lock{awake_mutex_};
+  if (over_) return false;
+  if (helpers_++ == 0 && asleep_) sleeper_.awake();
+  helped_.store(true, std::memory_order_relaxed);
+  return true;
+}
+
+void Pump::help() noexcept {
+  {
+    const Run run;
+    for (ProcessCrew* const crew : crews_) crew->drain();
+  }
+  ring_sleepers();
+}
+
+void Pump::leave() noexcept {
+  {
+    const std::lock_guard lock{awake_mutex_};
+    if (--helpers_ > 0) return;
+    helped_.store(false, std::memory_order_relaxed);
+    if (!asleep_) return;
+    sleeper_.announce();
+  }
+  ring_sleepers();
+  const bool needed = std::any_of(crews_.begin(), crews_.end(),
+                                  [](ProcessCrew* crew) { return crew->has_work() || crew->needs_pump(); });
+  if (needed) ring();
+}
+
+void Pump::fall_asleep() noexcept {
+  const std::lock_guard lock{awake_mutex_};
+  asleep_ = true;
+  if (helpers_ == 0) sleeper_.announce();
+}
+
+void Pump::wake_up() noexcept {
+  const std::lock_guard lock{awake_mutex_};
+  asleep_ = false;
+  sleeper_.awake();
+}
+
+void Pump::ring_sleepers() const noexcept {
+  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
+}
+
 bool Pump::has_work() const noexcept {
-  return std::any_of(crews_.begin(), crews_.end(), [](const ProcessCrew* crew) { return crew->has_work(); });
+  return std::any_of(crews_.begin(), crews_.end(), [](ProcessCrew* crew) { return crew->has_work(); });
 }
 
 void Pump::begin() {
@@ -193,11 +246,15 @@ bool Pump::finished(Clock::time_point now) {
 }
 
 void Pump::wait(Clock::time_point until) {
-  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
+  ring_sleepers();
   // While there is work, a look at the descriptors now and then is enough.
-  if ((has_work() || linger_.wait([this] { return has_work(); })) && Clock::now() < look_at_) return;
-  sleeper_.announce();
-  for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
+  const auto helped = [this] { return helped_.load(std::memory_order_relaxed); };
+  if (!helped()) {
+    const bool any = has_work() || linger_.wait([&] { return helped() || has_work(); });
+    if (any && !helped() && Clock::now() < look_at_) return;
+  }
+  fall_asleep();
+  ring_sleepers();
   const bool ready = has_work();
   int milliseconds = 0;
   if (!ready && until == Clock::time_point::max()) {
@@ -208,7 +265,7 @@ void Pump::wait(Clock::time_point until) {
   }
   epoll_event events[16];
   const int count = epoll_wait(epoll_.get(), events, 16, milliseconds);
-  sleeper_.awake();
+  wake_up();
   look_at_ = Clock::now() + kLookWithin;
   for (int index = 0; index < count; ++index) handle(events[index].data.u64);
 }

@@ -55,12 +55,10 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
 
   /// What happens to an item of another Runtime: its block and its number mean something else here.
   static void refuse() noexcept {
-    log_warning(
-        "an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
+    log_warning("an item of another Runtime was dropped; nodes that are joined by edges need the same Runtime");
   }
 
  protected:
-
   InputPort(flow::graph& graph, const Core& core) : Node{graph, flow::unlimited, PutBack{*this}}, core_{core} {}
 
  private:

@@ -24,7 +24,8 @@ class Reorder {
     }
     Place* const place = place_of(number);
     // A second thing with this number follows the first, which may have been far away when it came.
-    const bool second = (place != nullptr && place->state == State::waiting) || (!far_.empty() && far_.contains(number));
+    const bool second =
+        (place != nullptr && place->state == State::waiting) || (!far_.empty() && far_.contains(number));
     if (place == nullptr || second) {
       far_.emplace(number, std::move(thing));
     } else {

@@ -222,6 +222,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       next_taken_ = 0;
       const std::lock_guard lock{mutex_};
       taken_.swap(queue_);
+      few_came_.store(taken_.size() <= kFew, std::memory_order_relaxed);
       waiting_.store(false, std::memory_order_relaxed);
       if (taken_.size() > 1 && sleepers_ > 0) arrived_.notify_all();  // there is something for others too
     }
@@ -233,9 +234,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   // What comes soon was written by other threads: it is on its way into this one's cache while the consumer is at the items
   // before it.
   void prefetch_soon() const noexcept {  // under taking_mutex_
-    if (next_taken_ + 4 < taken_.size()) {
-      __builtin_prefetch(taken_[next_taken_ + 4].handle().get(), 1);
-    }
+    if (next_taken_ + 4 < taken_.size()) { __builtin_prefetch(taken_[next_taken_ + 4].handle().get(), 1); }
     if (next_taken_ + 2 < taken_.size()) {
       const Lease* const near = taken_[next_taken_ + 2].handle().get();
       __builtin_prefetch(near->payload);
@@ -297,7 +296,16 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   // One consumer at a time gives way before it sleeps; see Linger.
   void linger() noexcept {
     if (lingering_.exchange(true, std::memory_order_acquire)) return;
-    linger_.wait([this] { return waiting_.load(std::memory_order_relaxed); });
+    const auto arrived = [this] { return waiting_.load(std::memory_order_relaxed); };
+    if (few_came_.load(std::memory_order_relaxed)) {
+      const Core::Helping helping{*core_};
+      linger_.wait([&] {
+        helping.help();
+        return arrived();
+      });
+    } else {
+      linger_.wait(arrived);  // where many come together, whoever brings them does that beside the consumer
+    }
     lingering_.store(false, std::memory_order_release);
   }
 
@@ -340,6 +348,8 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   Input input_;
 
   std::atomic<bool> waiting_{false};  // something is in queue_: for a look without the lock
+  static constexpr std::size_t kFew = 4;
+  std::atomic<bool> few_came_{true};  // when somebody looked last
   std::atomic<bool> lingering_{false};
   Linger linger_;  // of the consumer that set lingering_
 

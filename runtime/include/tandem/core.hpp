@@ -122,6 +122,25 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   Audit audit();
   std::vector<pid_t> worker_pids(bool spares) const;
 
+  /// While it lives, a thread that waits for an item reads what the workers have replied. Soon over.
+  class Helping {
+   public:
+    explicit Helping(Core& core) noexcept
+        : pump_{core.is_open() && core.pump_ && core.pump_->enter() ? core.pump_.get() : nullptr} {}
+    ~Helping() {
+      if (pump_ != nullptr) pump_->leave();
+    }
+    Helping(const Helping&) = delete;
+    Helping& operator=(const Helping&) = delete;
+
+    void help() const noexcept {
+      if (pump_ != nullptr) pump_->help();
+    }
+
+   private:
+    Pump* const pump_;
+  };
+
   Crew& crew(std::uint32_t node) noexcept { return *crew_of_[node]; }
   /// Null before the run has begun, and when it could not.
   Feed* feed(std::uint32_t node) noexcept {

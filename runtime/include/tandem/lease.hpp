@@ -132,7 +132,7 @@ struct alignas(64) Lease {
   Round round = Round::none;  // of a root
 
   // The second line.
-  const void* run = nullptr;             // of a root: identifies the Runtime that its message belongs to; constant
+  const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to; constant
   const std::type_info* type = nullptr;  // of a root: of the message at payload
   std::uint64_t epoch = 0;               // of a root: which round of its commander the message belongs to
   std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
@@ -148,7 +148,7 @@ struct alignas(64) Lease {
   bool begun = false;                    // a worker ended that may have been at it
   bool alone = false;                    // its worker is given no other message meanwhile
 
-  Piece piece;  // of a root that is_part
+  Piece piece;                                      // of a root that is_part
   std::vector<std::shared_ptr<ArrayBlock>> grants;  // shared memory that the item's body asked for
   Arrays arrays;                                    // used when the item is a set of arrays
   std::vector<std::uint64_t> extents;  // of its partial arrays, as they were when it was made; keeps its memory
@@ -176,9 +176,7 @@ struct alignas(64) Lease {
   static constexpr std::uint64_t unit(Part part) { return part == Part::graph ? kGraph : kUser; }
   // Whether the caller's handle, of this part, is the only one. Nobody else can make one then, so what follows needs no
   // atomic change. Acquire: as ENDED, with those who have dropped theirs.
-  bool is_only(Part part) const noexcept {
-    return references_.load(std::memory_order_acquire) == unit(part);
-  }
+  bool is_only(Part part) const noexcept { return references_.load(std::memory_order_acquire) == unit(part); }
   void drop_graph_of(Departures& gone) noexcept;
 };
 static_assert(sizeof(Lease) % 64 == 0);

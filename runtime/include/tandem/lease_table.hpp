@@ -61,8 +61,10 @@ class LeaseTable {
     const std::uint32_t index = place_of(lease);
     std::uint32_t last = returned_.load(std::memory_order_relaxed);
     // RETURN(lease): release for the next holder; seq_cst for the second look, see collect().
-    do { next_[index] = last; } while (!returned_.compare_exchange_weak(
-        last, index, std::memory_order_seq_cst, std::memory_order_relaxed));
+    do {
+      next_[index] = last;
+    } while (!returned_.compare_exchange_weak(last, index, std::memory_order_seq_cst,
+                                              std::memory_order_relaxed));
   }
 
   /// How many are in the lists. By the taker, who sees all that were put() before.

@@ -22,11 +22,14 @@ class Linger {
     }
     const auto end = std::chrono::steady_clock::now() + kLongest;
     do {
-      give_way();
-      if (ready()) {
-        penalty_ = 1;
-        return true;
+      for (int look = 0; look < kLooks; ++look) {
+        if (ready()) {
+          penalty_ = 1;
+          return true;
+        }
+        __builtin_ia32_pause();
       }
+      give_way();
     } while (std::chrono::steady_clock::now() < end);
     skip_ = penalty_;
     penalty_ = penalty_ < kMostSkipped ? penalty_ * 2 : kMostSkipped;
@@ -36,6 +39,7 @@ class Linger {
  private:
   static constexpr std::chrono::microseconds kLongest{30};
   static constexpr std::uint32_t kMostSkipped = 128;
+  static constexpr int kLooks = 4;  // before it gives way, which takes longer than some of them
   static void give_way() noexcept;
 
   std::uint32_t skip_ = 0;

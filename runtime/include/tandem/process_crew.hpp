@@ -22,7 +22,7 @@ namespace tandem {
 /// Numbers   the `workers` of the configuration are numbers; each has an area of blocks, and a process that serves
 ///           it. Beside these processes there are `spares`, started but without a number. When a process
 ///           ends, a spare takes its number, and the new process becomes the spare.
-/// Threads   submit() and flush() by any; all public functions below by the pump's thread.
+/// Threads   submit() and flush() by any; all public functions below by the pump's thread, but where they say so.
 class ProcessCrew final : public Crew {
  public:
   using Clock = std::chrono::steady_clock;
@@ -50,13 +50,18 @@ class ProcessCrew final : public Crew {
   /// The process is gone, as the kernel said. cause: "killed by signal 9 (SIGKILL)" and the like.
   /// counts: whether that was an attempt at the message that it was at. killed: by SIGKILL, so by somebody else.
   void ended(std::uint32_t slot, std::uint32_t incarnation, const std::string& cause, bool counts, bool killed);
-  /// Reads all replies. Returns true when there was one.
+  /// Reads all replies, and gives out what was submitted. Returns true when there was something. By any thread between
+  /// Pump::enter() and leave(), and the pump.
   bool drain();
   /// Rings every worker that sleeps over a request. The pump calls it between announcing its sleep
-  /// and sleeping; while the pump is awake, others leave this to it, see wake().
+  /// and sleeping; while the pump is awake, others leave this to it, see wake(). By any thread, like drain().
   void ring_sleepers() noexcept;
   /// Whether drain() would find something to do.
-  bool has_work() const noexcept;
+  bool has_work() noexcept;
+  /// Whether there is something that only the pump does, or that it must look after in time.
+  bool needs_pump() noexcept;
+  /// Asks for the processes that are wanted by now.
+  void launch_wanted();
   /// Has the stack of workers read whose message is over its deadline, and kills them; returns when to look again.
   Clock::time_point enforce_deadlines(Clock::time_point now);
   /// Where an overdue worker stood; empty: unknown. It is killed now.
@@ -106,6 +111,7 @@ class ProcessCrew final : public Crew {
     std::uint64_t busy_replies = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
     std::uint64_t share = 1;            // how many it is given at once
+    std::uint64_t wake_price = 0;       // how many it does in the time that it takes to wake it
     Clock::time_point busy_since;
     std::string condemned;      // why the host killed it, if it did
     bool lied = false;          // because of nonsense: any of the messages that it had may have written that
@@ -136,7 +142,6 @@ class ProcessCrew final : public Crew {
   void audit_workers(Audit& audit) const override;
 
   void launch(Worker& worker);
-  void launch_wanted();
   Worker* choose(bool alone);
   bool give_share(Worker& worker, Acts& acts);
   static void measure(Worker& worker);
@@ -184,11 +189,11 @@ class ProcessCrew final : public Crew {
   // may read without it.
   std::vector<Worker> workers_;  // by slot: numbers and spares in any order
   std::vector<Number> numbers_;
-  std::vector<std::uint32_t> to_launch_;  // the pump's thread's own
-  int spare_ends_ = 0;                    // of spares, since the last that was of use
-  int spare_failed_starts_ = 0;           // since the last that started
+  std::vector<std::uint32_t> to_launch_;
+  int spare_ends_ = 0;           // of spares, since the last that was of use
+  int spare_failed_starts_ = 0;  // since the last that started
   bool no_spares_ = false;
-  Clock::time_point heard_at_;  // when replies were last looked for; the pump's thread's own
+  Clock::time_point heard_at_;  // when replies were last looked for
   bool ending_ = false;
 };
 

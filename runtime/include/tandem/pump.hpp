@@ -5,6 +5,7 @@
 #include <deque>
 #include <future>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -23,7 +24,10 @@ namespace tandem {
 /// The host's one thread for worker processes: it reads their replies, sees them end, has them
 /// replaced, and keeps their deadlines. It sleeps in epoll until the bell, a pidfd, the fork server
 /// or a deadline wakes it, and runs none of the user's code.
-/// Threads   start(), stop() by the runtime; ring() by any; the rest by the pump's own thread.
+///
+/// Helpers   who waits for an item may read the replies itself while the pump sleeps: between the two there would be one more
+///           wake-up. The host counts as awake meanwhile, so workers do not ring.
+/// Threads   start(), stop() by the runtime; ring(), enter(), help() and leave() by any; the rest by the pump's own thread.
 class Pump {
  public:
   /// segments: those that workers share.
@@ -34,6 +38,13 @@ class Pump {
 
   const PipeBell& bell() const noexcept { return bell_; }
   void ring() const noexcept { own_bell_.ring(); }
+
+  /// The caller is about to help; the pump goes to sleep, if it has nothing else to do. False at the end of the run.
+  [[nodiscard]] bool enter() noexcept;
+  /// Does once what the pump would do with replies and messages. Between enter() and leave(). Wakes consumers.
+  void help() noexcept;
+  /// To be called soon after enter(): deadlines and ends of workers are the pump's alone.
+  void leave() noexcept;
 
   /// Takes the crews in the order of their first slots. plans: one for each slot.
   void add(ProcessCrew& crew) { crews_.push_back(&crew); }
@@ -64,6 +75,9 @@ class Pump {
   void begin();
   void drain();
   bool has_work() const noexcept;
+  void ring_sleepers() const noexcept;
+  void fall_asleep() noexcept;
+  void wake_up() noexcept;
   bool finished(Clock::time_point now);
   void wait(Clock::time_point until);
   void handle(std::uint64_t tag);
@@ -91,7 +105,14 @@ class Pump {
   std::vector<Slot> slots_;
   std::deque<std::uint32_t> unsent_;  // slots whose request waits for room in the socket
   std::unique_ptr<Launcher> launcher_;
-  Sleeper<> sleeper_;
+
+  std::mutex awake_mutex_;  // guards the next four; held for a few instructions
+  Sleeper<> sleeper_;       // of the pump and the helpers: asleep when all of them are
+  bool asleep_ = false;     // the pump, or it is about to be
+  int helpers_ = 0;
+  bool over_ = false;
+  std::atomic<bool> helped_{false};  // there are some: for a look without the lock
+
   Linger linger_;
   Clock::time_point look_at_;  // at the latest, at the descriptors
   std::atomic<bool> stop_{false};

@@ -130,7 +130,8 @@ class Source final : public LeaseOwner {
     return static_cast<std::uint32_t>(numbered_.load(std::memory_order_acquire) - left);
   }
   std::uint32_t live() const noexcept {
-    const std::uint64_t gone = ended_.load(std::memory_order_seq_cst) + returned_.load(std::memory_order_seq_cst);
+    const std::uint64_t gone =
+        ended_.load(std::memory_order_seq_cst) + returned_.load(std::memory_order_seq_cst);
     return static_cast<std::uint32_t>(taken_.load(std::memory_order_acquire) - gone);
   }
   /// Messages that exist, without the loans.
@@ -169,7 +170,8 @@ class Source final : public LeaseOwner {
            taken_.load(std::memory_order_seq_cst) - returned == numbered;
   }
   bool has_loans() const noexcept {
-    const std::uint64_t gone = returned_.load(std::memory_order_seq_cst) + numbered_.load(std::memory_order_acquire);
+    const std::uint64_t gone =
+        returned_.load(std::memory_order_seq_cst) + numbered_.load(std::memory_order_acquire);
     return taken_.load(std::memory_order_acquire) != gone;
   }
   /// May be below zero for a moment: a lease is lent again before its return is counted.
