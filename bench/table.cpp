@@ -17,9 +17,29 @@ struct Goal {
   std::string_view figure, goal;
 };
 constexpr Goal kGoals[] = {
+    {"tiny_process_vs_tbb", "3 at least"},
+    {"tiny_thread_vs_tbb", "1.5 at least"},
+    {"big_process_vs_limit", "0.95 at least"},
+    {"big_vs_python_tokens", "1.2 at least"},
     {"chain_process_vs_limit", "0.9 at least"},
     {"order_process_vs_unordered", "0.95 at least"},
     {"order_thread_vs_unordered", "0.95 at least"},
+    {"round_trip_awake", "1 us at most"},
+    {"round_trip_asleep_vs_futex", "1.3 at most"},
+    {"cpu_per_message_vs_tbb", "1 at most"},
+    {"cpu_idle", "0"},
+    {"first_item_fork", "5 ms at most"},
+    {"stop_fork", "3 ms at most"},
+    {"one_core_vs_two_per_core", "0.7 at least"},
+    {"scale_messages", "1.15 at most"},
+    {"scale_messages_memory", "1.15 at most"},
+    {"scale_workers", "1.15 at most"},
+    {"scale_in_flight", "1.15 at most"},
+    {"scale_nodes", "1.15 at most"},
+    {"use_1us", "0.6 at least"},
+    {"use_10us", "0.93 at least"},
+    {"use_100us", "0.99 at least"},
+    {"use_1000us", "0.999 at least"},
 };
 
 std::string range(const std::vector<double>& values) {

@@ -159,9 +159,12 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
 // messages. To give up another area's block for one costs more than to wait for a reply, but a worker that has nothing to do is
 // worth it.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
-  const auto price = [this](const Worker& worker) {
+  // While the pump is awake: it takes back what waits behind a long message, which it could not know of in its sleep.
+  const bool pump_looks = somebody_looks();
+  const auto price = [this, pump_looks](const Worker& worker) {
     const bool has_block = !large_blocks_ || pool_.has(static_cast<std::uint32_t>(worker.number));
-    const std::uint64_t wait = worker.outstanding() == 0 ? worker.wake_price : worker.outstanding();
+    const bool wakes = worker.outstanding() == 0 && pump_looks;
+    const std::uint64_t wait = wakes ? worker.wake_price : worker.outstanding();
     return std::pair{worker.outstanding() > 0 && !has_block, wait * 2 + (has_block ? 0 : 1)};
   };
   Worker* best = nullptr;
@@ -427,7 +430,7 @@ void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
 }
 
 // Once for all replies that came together: the divisions cost more than the rest of a reply.
-void ProcessCrew::measure(Worker& worker) {
+void ProcessCrew::measure(Worker& worker) const {
   if (worker.busy_replies == 0) return;
   const std::uint64_t busy = std::exchange(worker.busy_nanoseconds, 0) / std::exchange(worker.busy_replies, 0);
   worker.service_nanoseconds =

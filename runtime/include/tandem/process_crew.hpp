@@ -144,7 +144,7 @@ class ProcessCrew final : public Crew {
   void launch(Worker& worker);
   Worker* choose(bool alone);
   bool give_share(Worker& worker, Acts& acts);
-  static void measure(Worker& worker);
+  void measure(Worker& worker) const;
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   std::chrono::nanoseconds patience(const Worker& worker, const Worker* idle) const;
