@@ -52,14 +52,13 @@ void Crew::flush() noexcept {
 
 void Crew::flush_if_asked() noexcept {
   if (!asked_.load(std::memory_order_seq_cst)) return;
-  flushing_.fetch_add(1, std::memory_order_seq_cst);
+  const HandingOn handing_on{*this};
   while (asked_.load(std::memory_order_seq_cst) && mutex_.try_lock()) {
     Acts acts;
     answer_ask(acts);
     mutex_.unlock();
     carry_out(acts);
   }
-  flushing_.fetch_sub(1, std::memory_order_release);
 }
 
 void Crew::answer_ask(Acts& acts) {

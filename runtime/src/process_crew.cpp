@@ -23,8 +23,6 @@ constexpr std::uint64_t kPatienceNanoseconds = 100'000;
 // It is given so many at once as it is likely to finish in this time.
 constexpr std::uint64_t kTogetherNanoseconds = 4'000;
 constexpr std::uint64_t kMostTogether = 16;
-// About what it takes until one that sleeps begins.
-constexpr std::uint64_t kWakeNanoseconds = 20'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
 // worker stand for a moment, and then there may be hundreds.
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
@@ -101,6 +99,8 @@ void ProcessCrew::launch(Worker& worker) {
     worker.ringer = Ringer<>{replies.sleep_word};
     worker.recaller = Recaller<>{replies.begun, requests.recalled};
     worker.answered = 0;
+    worker.busy_nanoseconds = 0;
+    worker.busy_replies = 0;
     worker.recalled = 0;
     worker.held_up = false;
     worker.condemned.clear();
@@ -155,17 +155,12 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   launch_wanted();
 }
 
-// The one with the least to do; one that has nothing to do is likely to sleep, and waking it takes as long as some short
-// messages. To give up another area's block for one costs more than to wait for a reply, but a worker that has nothing to do is
-// worth it.
+// The one with the least to do. To give up another area's block for one costs more than to wait for a reply,
+// but a worker that has nothing to do is worth it.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
-  // While the pump is awake: it takes back what waits behind a long message, which it could not know of in its sleep.
-  const bool pump_looks = somebody_looks();
-  const auto price = [this, pump_looks](const Worker& worker) {
+  const auto price = [this](const Worker& worker) {
     const bool has_block = !large_blocks_ || pool_.has(static_cast<std::uint32_t>(worker.number));
-    const bool wakes = worker.outstanding() == 0 && pump_looks;
-    const std::uint64_t wait = wakes ? worker.wake_price : worker.outstanding();
-    return std::pair{worker.outstanding() > 0 && !has_block, wait * 2 + (has_block ? 0 : 1)};
+    return std::pair{worker.outstanding() > 0 && !has_block, worker.outstanding() * 2 + (has_block ? 0 : 1)};
   };
   Worker* best = nullptr;
   for (Worker& worker : workers_) {
@@ -385,10 +380,11 @@ bool ProcessCrew::needs_pump() noexcept {
   const Hold hold{*this};
   return !to_launch_.empty() || waits_for_room() ||
          std::any_of(workers_.begin(), workers_.end(),
-                     [](const Worker& worker) { return worker.outstanding() > 1; });
+                     [](const Worker& worker) { return worker.outstanding() > 1 && !worker.held_up; });
 }
 
 bool ProcessCrew::drain() {
+  const HandingOn handing_on{*this};
   Acts acts;
   bool any = false;
   {
@@ -439,7 +435,6 @@ void ProcessCrew::measure(Worker& worker) const {
   const std::uint64_t ahead = large_blocks_ ? kLargeAheadNanoseconds : kAheadNanoseconds;
   worker.depth =
       std::clamp<std::uint64_t>(ahead / worker.service_nanoseconds, kLeastAhead, worker.channel.capacity - 2);
-  worker.wake_price = kWakeNanoseconds / worker.service_nanoseconds;
   worker.share = std::clamp<std::uint64_t>(kTogetherNanoseconds / worker.service_nanoseconds, 1, kMostTogether);
 }
 

@@ -175,25 +175,29 @@ bool Pump::enter() noexcept {
   return true;
 }
 
-void Pump::help() noexcept {
+bool Pump::help() noexcept {
+  bool any = false;
   {
     const Run run;
-    for (ProcessCrew* const crew : crews_) crew->drain();
+    for (ProcessCrew* const crew : crews_) any = crew->drain() || any;
   }
   ring_sleepers();
+  return any;
 }
 
-void Pump::leave() noexcept {
+// The pump may have looked before, and may be on its way into a long sleep; its own bell lasts until it is heard.
+void Pump::leave(bool helped) noexcept {
+  bool last = false;
   {
     const std::lock_guard lock{awake_mutex_};
-    if (--helpers_ > 0) return;
-    helped_.store(false, std::memory_order_relaxed);
-    if (!asleep_) return;
-    sleeper_.announce();
+    last = --helpers_ == 0;
+    if (last) helped_.store(false, std::memory_order_relaxed);
+    if (last && asleep_) sleeper_.announce();
   }
   ring_sleepers();
-  const bool needed = std::any_of(crews_.begin(), crews_.end(),
-                                  [](ProcessCrew* crew) { return crew->has_work() || crew->needs_pump(); });
+  const bool needed = std::any_of(crews_.begin(), crews_.end(), [&](ProcessCrew* crew) {
+    return (last && crew->has_work()) || (helped && crew->needs_pump());
+  });
   if (needed) ring();
 }
 

@@ -394,6 +394,7 @@ void Worker::work(const RequestToken& request) {
           exhausted && has_worked_);
   }
   at_ = nullptr;
+  if (message_ || !granted_blocks_.empty()) ring_host();  // the user's destructor of a message may take long
   drop_message();
   take_grants_back();
   has_worked_ = true;

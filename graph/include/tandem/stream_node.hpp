@@ -130,7 +130,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   void take(std::span<Handle> items) noexcept {
     while (!items.empty()) {
-      const std::size_t count = std::min(items.size(), Departures::kMost);
+      // Of one source: the departures of several are told of in between.
+      std::size_t count = 1;
+      while (count < items.size() && count < Departures::kMost && items[count]->source == items[0]->source)
+        ++count;
       take_together(items.first(count));
       items = items.subspan(count);
     }
@@ -298,9 +301,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     if (lingering_.exchange(true, std::memory_order_acquire)) return;
     const auto arrived = [this] { return waiting_.load(std::memory_order_relaxed); };
     if (few_came_.load(std::memory_order_relaxed)) {
-      const Core::Helping helping{*core_};
+      std::optional<Core::Helping> helping;  // from the first look on, if there is one
       linger_.wait([&] {
-        helping.help();
+        if (!helping) helping.emplace(*core_);
+        helping->help();
         return arrived();
       });
     } else {

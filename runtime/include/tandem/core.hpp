@@ -128,17 +128,18 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     explicit Helping(Core& core) noexcept
         : pump_{core.is_open() && core.pump_ && core.pump_->enter() ? core.pump_.get() : nullptr} {}
     ~Helping() {
-      if (pump_ != nullptr) pump_->leave();
+      if (pump_ != nullptr) pump_->leave(helped_);
     }
     Helping(const Helping&) = delete;
     Helping& operator=(const Helping&) = delete;
 
-    void help() const noexcept {
-      if (pump_ != nullptr) pump_->help();
+    void help() noexcept {
+      if (pump_ != nullptr) helped_ = pump_->help() || helped_;
     }
 
    private:
     Pump* const pump_;
+    bool helped_ = false;
   };
 
   Crew& crew(std::uint32_t node) noexcept { return *crew_of_[node]; }

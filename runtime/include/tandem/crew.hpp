@@ -60,7 +60,7 @@ class Crew : public Flushable {
   bool busy() noexcept;
   /// Adds the node's numbers, and what is wrong with them.
   void audit(Audit& audit);
-  /// After stop(): returns once no thread that was flushing this crew is still handing on what came of it.
+  /// After stop(): returns once no thread that was flushing or draining this crew is still handing on what came of it.
   void wait_quiet() const noexcept;
   const NodeInfo& node() const noexcept { return node_; }
   Pool& pool() noexcept { return pool_; }
@@ -126,6 +126,19 @@ class Crew : public Flushable {
   /// The input as a body wants it. In this process.
   const void* payload_of_input(const Lease& lease) const noexcept;
 
+  /// While it lives, wait_quiet() waits: for who hands on what comes of this crew, and may be any thread.
+  class HandingOn {
+   public:
+    explicit HandingOn(Crew& crew) noexcept : crew_{crew} {
+      crew_.flushing_.fetch_add(1, std::memory_order_seq_cst);
+    }
+    ~HandingOn() { crew_.flushing_.fetch_sub(1, std::memory_order_release); }
+    HandingOn(const HandingOn&) = delete;
+    HandingOn& operator=(const HandingOn&) = delete;
+
+   private:
+    Crew& crew_;
+  };
   /// The lock, for those who must have it. Its end does what others left to its holder meanwhile.
   class Hold {
    public:
@@ -172,7 +185,7 @@ class Crew : public Flushable {
   std::mutex kept_mutex_;
   std::vector<Handle> kept_;
 
-  std::atomic<int> flushing_{0};    // threads in flush_if_asked()
+  std::atomic<int> flushing_{0};    // threads in flush_if_asked() or drain()
   std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
 
   std::mutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only

@@ -31,7 +31,7 @@ class ProcessCrew final : public Crew {
   /// Has a worker's stack read; answered by inspected().
   using Inspect = std::function<void(std::uint32_t slot, std::uint32_t incarnation)>;
   using Nudge = std::function<void()>;
-  /// A body in a worker has called Runtime::stop(). Called without locks, by the pump's thread.
+  /// A body in a worker has called Runtime::stop(). Called without locks, in drain() or ended().
   using Stop = std::function<void()>;
 
   /// channels: one for each worker and spare, whose memory has pages.
@@ -111,7 +111,6 @@ class ProcessCrew final : public Crew {
     std::uint64_t busy_replies = 0;
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
     std::uint64_t share = 1;            // how many it is given at once
-    std::uint64_t wake_price = 0;       // how many it does in the time that it takes to wake it
     Clock::time_point busy_since;
     std::string condemned;      // why the host killed it, if it did
     bool lied = false;          // because of nonsense: any of the messages that it had may have written that

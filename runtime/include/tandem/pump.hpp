@@ -42,9 +42,10 @@ class Pump {
   /// The caller is about to help; the pump goes to sleep, if it has nothing else to do. False at the end of the run.
   [[nodiscard]] bool enter() noexcept;
   /// Does once what the pump would do with replies and messages. Between enter() and leave(). Wakes consumers.
-  void help() noexcept;
-  /// To be called soon after enter(): deadlines and ends of workers are the pump's alone.
-  void leave() noexcept;
+  /// Returns   whether there was anything.
+  bool help() noexcept;
+  /// To be called soon after enter(): deadlines and ends of workers are the pump's alone. helped: any help() was true.
+  void leave(bool helped) noexcept;
 
   /// Takes the crews in the order of their first slots. plans: one for each slot.
   void add(ProcessCrew& crew) { crews_.push_back(&crew); }

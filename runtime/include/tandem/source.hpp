@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -130,9 +131,7 @@ class Source final : public LeaseOwner {
     return static_cast<std::uint32_t>(numbered_.load(std::memory_order_acquire) - left);
   }
   std::uint32_t live() const noexcept {
-    const std::uint64_t gone =
-        ended_.load(std::memory_order_seq_cst) + returned_.load(std::memory_order_seq_cst);
-    return static_cast<std::uint32_t>(taken_.load(std::memory_order_acquire) - gone);
+    return static_cast<std::uint32_t>(std::min<std::int64_t>(taken_and_not_gone(), limit_));
   }
   /// Messages that exist, without the loans.
   std::uint32_t numbered() const noexcept {
@@ -174,10 +173,13 @@ class Source final : public LeaseOwner {
         returned_.load(std::memory_order_seq_cst) + numbered_.load(std::memory_order_acquire);
     return taken_.load(std::memory_order_acquire) != gone;
   }
-  /// May be below zero for a moment: a lease is lent again before its return is counted.
-  std::int64_t free_credits() const noexcept {
-    return std::int64_t{limit_} - static_cast<std::int32_t>(live());
+  // May be more than there are credits for a moment: a lease is lent again before its return is counted.
+  std::int64_t taken_and_not_gone() const noexcept {
+    const std::uint64_t gone =
+        ended_.load(std::memory_order_seq_cst) + returned_.load(std::memory_order_seq_cst);
+    return static_cast<std::int64_t>(taken_.load(std::memory_order_acquire) - gone);
   }
+  std::int64_t free_credits() const noexcept { return std::int64_t{limit_} - taken_and_not_gone(); }
   // inputs_: those that the node has now in the lower half, those that it ever had in the upper.
   static constexpr std::uint64_t kInput = 1;
   static constexpr std::uint64_t kInputEver = std::uint64_t{1} << 32;
