@@ -82,8 +82,8 @@ struct Bench {
     for (std::uint64_t i = 0; i < kBatch; ++i) {
       Lease* const lease = source.try_acquire();
       lease->payload = &message;
-      Handle message{lease, Part::graph};
-      crew.submit({&message, 1});
+      Handle one{lease, Part::graph};
+      crew.submit({&one, 1});
     }
   }
   void drop_batch() {
