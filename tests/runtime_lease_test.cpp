@@ -288,7 +288,7 @@ class Tables : public TandemTest {
 };
 
 TEST_F(Tables, LendTheLeaseThatCameBackLast) {
-  LeaseTable table{book_, 8};
+  LeaseTable table{book_, 8, 1, true};
   Lease* const first = table.take();
   Lease* const second = table.take();
   Lease* const third = table.take();
@@ -300,6 +300,18 @@ TEST_F(Tables, LendTheLeaseThatCameBackLast) {
   EXPECT_EQ(table.take(), first);
   EXPECT_EQ(table.take(), second);
   EXPECT_EQ(table.take()->index, 3U);
+}
+
+TEST_F(Tables, OfSmallThingsLookForReturnsOnceTheyAreEmpty) {
+  LeaseTable table{book_, 3};
+  Lease* const first = table.take();
+  Lease* const second = table.take();
+  table.put(*first);
+  table.put(*second);
+  EXPECT_EQ(table.take()->index, 2U);
+  EXPECT_EQ(table.take(), second);
+  EXPECT_EQ(table.take(), first);
+  EXPECT_EQ(table.take(), nullptr);
 }
 
 TEST_F(Tables, LendWhatTheTakerPutBackAtOnce) {
