@@ -27,7 +27,9 @@ class Linger {
           penalty_ = 1;
           return true;
         }
+#if defined(__x86_64__)
         __builtin_ia32_pause();
+#endif
       }
       give_way();
     } while (std::chrono::steady_clock::now() < end);
