@@ -28,7 +28,7 @@ struct Sum {
 };
 
 double tandem_rate(const Options& options, const char* placement) {
-  Consumer consumer{10 * std::uint64_t{options.big_in_flight}, options.arrays};
+  Consumer consumer{big_warm_up(options), options.arrays};
   tandem::Config config = configure(placement, options.workers, options.big_in_flight, {"maker", "reader"});
   tandem::Runtime runtime{config};
   oneapi::tbb::flow::graph graph;

@@ -81,11 +81,15 @@ class TinyConsumer : public Consumer {
   double rate() const { return per_second(); }
 };
 
+/// Until all arrays have been touched, and who lends them knows how many it needs.
+inline std::uint64_t big_warm_up(const Options& options) noexcept {
+  return 50 * std::uint64_t{options.big_in_flight};
+}
+
 /// Looks at 65 bytes of each array. rate() is GB/s (10^9 bytes).
 class BigConsumer : public Consumer {
  public:
-  explicit BigConsumer(const Options& options)
-      : Consumer{10 * std::uint64_t{options.big_in_flight}, options.arrays} {}
+  explicit BigConsumer(const Options& options) : Consumer{big_warm_up(options), options.arrays} {}
 
   void take(const std::byte* array) noexcept { count(is_filled(array, next())); }
 

@@ -71,6 +71,17 @@ fails "$stuck" leave -DWEAK_ORDER
 fails "$stuck" leave -DWEAK_SLEEP
 fails "$stuck" leave -DWEAK_RING
 
+holds promise
+fails "$wrong" promise -DWEAK_PROMISE
+fails "$wrong" promise -DWEAK_ASK
+fails "$wrong" promise -DWEAK_LOOK
+
+holds listen
+fails "$stuck" listen -DNO_LOOK
+fails "$stuck" listen -DNO_BELL_BACK
+fails "$stuck" listen -DNO_HELP
+fails "$stuck" listen -DNO_TELL
+
 holds ring
 fails "$wrong" ring -DWEAK_PUBLISH
 fails "$wrong" ring -DWEAK_TAKE
@@ -91,6 +102,8 @@ if [[ ${1:-} == --long ]]; then
   holds doorbell -DTOKENS=6
   holds leave -DNO_MUTEX
   holds leave -DMESSAGES=2
+  holds listen -DREPLIES=3
+  holds promise -DMESSAGES=4 -DPROMISES=4
   holds ring -DMESSAGES=4 -DDEATHS=3
   holds recall -DREQUESTS=5
 fi

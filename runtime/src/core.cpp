@@ -410,6 +410,10 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
   if (own != own_sources_.end() && !sources_[own->second].apart) {
     feeds_.push_back(std::make_unique<Feed>(node, pool, own_source(node.index), in_flight_));
     feed_of_.back() = feeds_.back().get();
+    if (pump_) {
+      pump_->follow(feeds_.back()->rhythm());
+      feeds_.back()->on_wait = [this] { hurry(); };
+    }
     return;
   }
   if (node.config.placement == Placement::thread) {

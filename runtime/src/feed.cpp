@@ -31,6 +31,7 @@ Lease* Feed::loan(Clock::time_point until, const std::function<bool()>& hopeless
 Lease* Feed::borrow(Clock::time_point until, const std::function<bool()>& hopeless) {
   constexpr std::chrono::seconds kLook{1};
   std::unique_lock lock{lend_mutex_};
+  bool told = false;
   while (!finished_.load(std::memory_order_relaxed) && !source_.stopped()) {
     const Clock::time_point now = Clock::now();
     const bool late = now >= until;
@@ -38,6 +39,12 @@ Lease* Feed::borrow(Clock::time_point until, const std::function<bool()>& hopele
       if (Lease* const root = source_.try_loan()) return root;
     }
     if (late) return nullptr;
+    if (on_wait && !std::exchange(told, true)) {
+      lock.unlock();
+      on_wait();
+      lock.lock();
+      continue;
+    }
     if (turn_taken_) {
       // Whoever has its turn may wait for as long as it likes, so this one asks now and then itself.
       if (turn_free_.wait_until(lock, until - now < kLook ? until : now + kLook) == std::cv_status::no_timeout)
@@ -105,6 +112,7 @@ Lease* Feed::number(Lease* lease) noexcept {
 Feed::Outcome Feed::push(Lease& lease) noexcept {
   const std::lock_guard lock{mutex_};
   Outcome outcome;
+  outcome.expected = rhythm_.beat(Clock::now());
   if (closed_) {
     outcome.dropped = &lease;
     return outcome;

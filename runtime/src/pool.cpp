@@ -53,8 +53,9 @@ Lease* Pool::take_any() noexcept {
 }
 
 Lease* Pool::find(std::uint32_t area) noexcept {
+  if (!is_below_limit(area)) return nullptr;
   if (Lease* const lease = table_.take(area)) return lease;
-  Lease* const lease = find_any();
+  Lease* const lease = areas_[area].limit == kNoLimit ? find_any() : table_.take(unbound());
   if (lease == nullptr) return nullptr;
   if (lease->list != unbound()) unbind(*lease);
   bind(*lease, area);
@@ -66,6 +67,18 @@ Lease* Pool::find_any() noexcept {
     if (Lease* const lease = table_.take(list)) return lease;
   }
   return nullptr;
+}
+
+bool Pool::give_up_one_for(std::uint32_t area) noexcept {
+  for (std::uint32_t list = where_.areas; list-- > 0;) {
+    if (list == area) continue;
+    Lease* const lease = table_.take(list);
+    if (lease == nullptr) continue;
+    unbind(*lease);
+    table_.put_back(*lease);
+    return true;
+  }
+  return false;
 }
 
 bool Pool::has_any() noexcept {

@@ -30,6 +30,10 @@ constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
 constexpr int kUsualTimes = 8;
 // How often a message that waits for room in the store of shared arrays looks for it.
 constexpr std::chrono::milliseconds kLookForRoom{1};
+// How often somebody looks whether a worker has waited for a block for too long.
+constexpr std::chrono::milliseconds kLookForBlocks{1};
+// To give up a block of another worker's and to take pages for a new one costs so much: 6 ms for 12.6 MB.
+constexpr std::size_t kMovedBytesPerNanosecond = 2;
 // A worker that ends idle is replaced at once, but not for ever.
 constexpr int kMostBarren = 100;
 // How long an overdue worker lives on for its stack to be read.
@@ -58,6 +62,10 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
     // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
     workers_[index].bell = FutexBell<>{channels[index].head(base_).bell};
     if (index < numbers_.size()) workers_[index].number = static_cast<int>(index);
+  }
+  if (large_blocks_) {
+    circulation_.emplace(node.layout.stride(), pool.size(), static_cast<std::uint32_t>(numbers_.size()));
+    limit_blocks();
   }
 }
 
@@ -155,23 +163,53 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   launch_wanted();
 }
 
-// The one with the least to do. To give up another area's block for one costs more than to wait for a reply,
-// but a worker that has nothing to do is worth it.
+// The one with the least to do that has a block. One that has nothing to do and no block keeps a message for the block
+// that comes back to it.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
-  const auto price = [this](const Worker& worker) {
-    const bool has_block = !large_blocks_ || pool_.has(static_cast<std::uint32_t>(worker.number));
-    return std::pair{worker.outstanding() > 0 && !has_block, worker.outstanding() * 2 + (has_block ? 0 : 1)};
-  };
   Worker* best = nullptr;
+  Worker* waiting = nullptr;
+  std::size_t kept = 0;
   for (Worker& worker : workers_) {
     if (!worker.serves() || worker.held_up ||
         worker.outstanding() >= (alone || worker.alone ? 1 : worker.depth))
       continue;
-    if (best == nullptr || price(worker) < price(*best)) best = &worker;
+    if (large_blocks_ && !has_block(worker)) {
+      if (worker.outstanding() == 0 || waiting == nullptr) waiting = &worker;
+      if (worker.outstanding() == 0) ++kept;
+      continue;
+    }
+    if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
   }
-  if (best != nullptr && price(*best).first && pool_.has_any())
-    return nullptr;  // its reply brings us here again
-  return best;
+  if (best != nullptr && (best->outstanding() == 0 || pending_.size() > kept)) return best;
+  return waiting;  // it asks for the next block that comes back
+}
+
+// To have one, a worker that waits for long is lent one more, and in the end another's, which costs more.
+bool ProcessCrew::has_block(Worker& worker) {
+  const std::uint32_t area = area_of(worker);
+  if (pool_.has(area)) return true;
+  if (worker.outstanding() > 0) return false;
+  const Clock::time_point now = Clock::now();
+  if (!worker.waits_since) worker.waits_since = now;
+  waited_for_block_ = true;
+  const auto waited = now - *worker.waits_since;
+  if (waited >= Circulation::kLongestWait && !pool_.is_below_limit(area)) {
+    circulation_->raise();
+    limit_blocks();
+  }
+  const std::chrono::nanoseconds moving{node_.layout.stride() / kMovedBytesPerNanosecond};
+  if (!pool_.has(area) && pool_.is_below_limit(area) && waited >= moving) pool_.give_up_one_for(area);
+  return pool_.has(area);
+}
+
+void ProcessCrew::lent(Worker& worker) {
+  const std::optional since = std::exchange(worker.waits_since, std::nullopt);
+  circulation_->lend(since ? Clock::now() - *since : Clock::duration{0}, worker.service_nanoseconds);
+  limit_blocks();
+}
+
+void ProcessCrew::limit_blocks() {
+  for (std::uint32_t area = 0; area < numbers_.size(); ++area) pool_.limit(area, circulation_->limit());
 }
 
 void ProcessCrew::dispatch(Acts& acts) {
@@ -182,6 +220,12 @@ void ProcessCrew::dispatch(Acts& acts) {
     if (worker == nullptr || !give_share(*worker, acts)) break;
   }
   if (waits_for_room() && !waited) nudge_();  // so that the pump comes to look_for_room()
+  if (large_blocks_ && pending_.empty()) {
+    for (Worker& worker : workers_) worker.waits_since.reset();
+  } else if (waited_for_block_ && !std::exchange(pump_looks_for_blocks_, true)) {
+    look_for_blocks_at_ = Clock::now() + kLookForBlocks;
+    nudge_();
+  }
   publish(acts);
 }
 
@@ -191,9 +235,13 @@ bool ProcessCrew::give_share(Worker& worker, Acts& acts) {
   std::uint64_t left = std::min({worker.share, worker.depth - worker.outstanding(), part});
   do {
     if (pending_.size() > 2) __builtin_prefetch(pending_[2].input.get(), 1);  // another thread wrote it
-    Lease* const lease = next_job(acts, static_cast<std::uint32_t>(worker.number));
+    Lease* const lease = next_job(acts, area_of(worker));
     if (lease == nullptr) return false;
     ask(worker, *lease);
+    if (large_blocks_) {
+      lent(worker);
+      if (!pool_.has(area_of(worker))) break;
+    }
   } while (--left > 0 && !worker.alone && !pending_.empty() && !pending_.front().alone);
   return true;
 }
@@ -209,6 +257,23 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_room(Clock::time_point now)
   }
   carry_out(acts);
   return waits ? now + kLookForRoom : Clock::time_point::max();
+}
+
+// A block that comes back is told of, but nobody tells that none does.
+ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point now) {
+  if (!large_blocks_) return Clock::time_point::max();
+  Acts acts;
+  {
+    const Hold hold{*this};
+    if (!pump_looks_for_blocks_) return Clock::time_point::max();
+    if (now < look_for_blocks_at_) return look_for_blocks_at_;
+    pump_looks_for_blocks_ = std::exchange(waited_for_block_, false) && !ending_;
+    if (!pump_looks_for_blocks_) return Clock::time_point::max();
+    look_for_blocks_at_ = now + kLookForBlocks;
+    dispatch(acts);
+  }
+  carry_out(acts);
+  return now + kLookForBlocks;
 }
 
 // A sleeping worker is not rung for each message: while the pump is awake, it rings for all that have
@@ -278,12 +343,11 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
     const auto serving =
         std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.serves(); });
     if (ending_ || serving < 2) return next;
-    const auto idle =
-        std::find_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.is_idle(); });
+    const Worker* const idle = idle_worker();
     bool any = false;
     for (Worker& worker : workers_) {
       if (!worker.serves() || worker.held_up || worker.outstanding() < 2) continue;
-      const auto due = worker.busy_since + patience(worker, idle == workers_.end() ? nullptr : &*idle);
+      const auto due = worker.busy_since + patience(worker, idle);
       if (due > now || worker.replies.ready()) {
         next = std::min(next, std::max(due, now));
         continue;
@@ -302,8 +366,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
 std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worker* idle) const {
   std::uint64_t wait = kPatienceNanoseconds + kTakeBackNanoseconds * worker.outstanding();
   if (idle == nullptr) wait = std::max<std::uint64_t>(10 * wait, kUsualTimes * worker.service_nanoseconds);
-  const bool has_block =
-      !large_blocks_ || (idle != nullptr && pool_.has(static_cast<std::uint32_t>(idle->number)));
+  const bool has_block = !large_blocks_ || (idle != nullptr && pool_.has(area_of(*idle)));
   return std::chrono::nanoseconds{wait + (has_block ? 0 : node_.layout.stride())};
 }
 
@@ -364,8 +427,23 @@ void ProcessCrew::audit_workers(Audit& audit) const {
 
 // LEAVE, as in publish(): the pump that is awake looks at is_asked() after it has announced its sleep, when ring_sleepers()
 // lets go of the lock. The caller's fence is ASK's.
+// PROMISE: the same with who sees the promise of a pump that sleeps. It comes by itself, and looks; and it takes the promise back,
+// with a fence, before it looks for the last time.
 bool ProcessCrew::somebody_looks() const noexcept {
-  return (page_.sleep_word.load(std::memory_order_relaxed) & 1U) == 0;
+  return (page_.sleep_word.load(std::memory_order_relaxed) & 1U) == 0 ||
+         (Run::can_wait() && pump_comes_.load(std::memory_order_relaxed));
+}
+
+void ProcessCrew::promise_to_come(bool soon) noexcept {
+  if (pump_comes_.load(std::memory_order_relaxed) == soon) return;
+  pump_comes_.store(soon, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);  // PROMISE: with ASK's in flush()
+}
+
+bool ProcessCrew::hurry() noexcept {
+  const bool wait = is_asked() && is_asleep(page_.sleep_word);
+  if (wait) flush_if_asked();
+  return wait;
 }
 
 bool ProcessCrew::has_work() noexcept {
@@ -376,11 +454,19 @@ bool ProcessCrew::has_work() noexcept {
   });
 }
 
-bool ProcessCrew::needs_pump() noexcept {
+bool ProcessCrew::needs_pump(Clock::time_point it_comes) noexcept {
   const Hold hold{*this};
-  return !to_launch_.empty() || waits_for_room() ||
-         std::any_of(workers_.begin(), workers_.end(),
-                     [](const Worker& worker) { return worker.outstanding() > 1 && !worker.held_up; });
+  if (!to_launch_.empty() || waits_for_room()) return true;
+  const Worker* const idle = idle_worker();
+  return std::any_of(workers_.begin(), workers_.end(), [&](const Worker& worker) {
+    return worker.outstanding() > 1 && !worker.held_up && worker.busy_since + patience(worker, idle) < it_comes;
+  });
+}
+
+const ProcessCrew::Worker* ProcessCrew::idle_worker() const {
+  const auto idle =
+      std::find_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.is_idle(); });
+  return idle == workers_.end() ? nullptr : &*idle;
 }
 
 bool ProcessCrew::drain() {

@@ -1,5 +1,6 @@
 #include <tandem/pump.hpp>
 
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/epoll.h>
@@ -10,6 +11,7 @@
 #include <cstring>
 #include <exception>
 #include <fstream>
+#include <span>
 #include <utility>
 
 #include <tandem/error.hpp>
@@ -44,6 +46,18 @@ int make_epoll() {
                 "; raise the limit on open files (ulimit -n)");
   }
   return descriptor;
+}
+
+// At most `left`; max(): until there is one. To the nanosecond where the kernel can (5.11), else to the millisecond.
+int wait_for_events(int epoll, std::span<epoll_event> events, std::chrono::nanoseconds left) {
+  using namespace std::chrono;
+  const auto room = static_cast<int>(events.size());
+  if (left == nanoseconds::max()) return epoll_wait(epoll, events.data(), room, -1);
+  left = std::clamp<nanoseconds>(left, nanoseconds{0}, hours{1});
+  const timespec time{duration_cast<seconds>(left).count(), (left % seconds{1}).count()};
+  const int count = epoll_pwait2(epoll, events.data(), room, &time, nullptr);
+  if (count >= 0 || errno != ENOSYS) return count;
+  return epoll_wait(epoll, events.data(), room, static_cast<int>(ceil<milliseconds>(left).count()));
 }
 
 // The kernel counts what its memory killer has ended, on the whole machine (proc(5), vmstat).
@@ -125,7 +139,8 @@ void Pump::run(std::promise<void> started) {
     const Clock::time_point now = Clock::now();
     Clock::time_point until = settle_late(now);
     for (ProcessCrew* const crew : crews_)
-      until = std::min({until, crew->enforce_deadlines(now), crew->relieve(now), crew->look_for_room(now)});
+      until = std::min({until, crew->enforce_deadlines(now), crew->relieve(now), crew->look_for_room(now),
+                        crew->look_for_blocks(now)});
     if (!interrupted && Interrupt::pending()) {
       interrupted = true;
       for (ProcessCrew* const crew : crews_) crew->freeze();
@@ -148,6 +163,7 @@ void Pump::run(std::promise<void> started) {
     over_ = true;
     sleeper_.announce();  // for good: who submits something now must look after it
   }
+  for (ProcessCrew* const crew : crews_) crew->promise_to_come(false);
   ring_sleepers();
 }
 
@@ -188,22 +204,57 @@ bool Pump::help() noexcept {
 // The pump may have looked before, and may be on its way into a long sleep; its own bell lasts until it is heard.
 void Pump::leave(bool helped) noexcept {
   bool last = false;
+  auto pump_comes = Clock::time_point::min();  // it is awake
   {
     const std::lock_guard lock{awake_mutex_};
+    if (asleep_) pump_comes = sleeps_until_;
     last = --helpers_ == 0;
     if (last) helped_.store(false, std::memory_order_relaxed);
     if (last && asleep_) sleeper_.announce();
   }
   ring_sleepers();
   const bool needed = std::any_of(crews_.begin(), crews_.end(), [&](ProcessCrew* crew) {
-    return (last && crew->has_work()) || (helped && crew->needs_pump());
+    return (last && crew->has_work()) || (helped && crew->needs_pump(pump_comes));
   });
   if (needed) ring();
 }
 
-void Pump::fall_asleep() noexcept {
+bool Pump::may_listen() noexcept {
+  const std::lock_guard lock{awake_mutex_};
+  return !over_ && !std::exchange(listens_, true);
+}
+
+void Pump::stop_listening() noexcept {
+  const std::lock_guard lock{awake_mutex_};
+  listens_ = false;
+}
+
+// The pipe wakes the listener alone meanwhile. What was rung before, and not heard, is still in it; and what is in it afterwards is
+// the pump's again.
+bool Pump::listen(Clock::time_point until) noexcept {
+  hear_workers(false);
+  pollfd bells[] = {{bell_.heard_at(), POLLIN, 0}, {listener_bell_.number(), POLLIN, 0}};
+  const auto left = std::max<std::chrono::nanoseconds>(until - Clock::now(), std::chrono::nanoseconds{0});
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(left);
+  const timespec time{seconds.count(), (left - seconds).count()};
+  const bool any = ppoll(bells, 2, &time, nullptr) > 0;
+  const bool rung = any && bells[0].revents != 0;
+  if (rung) bell_.clear();
+  if (any && bells[1].revents != 0) listener_bell_.clear();
+  hear_workers(true);
+  return rung;
+}
+
+void Pump::hear_workers(bool hear) const noexcept {
+  epoll_event entry = entry_of(Event::bell, 0);
+  if (!hear) entry.events = 0;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, bell_.heard_at(), &entry);
+}
+
+void Pump::fall_asleep(Clock::time_point until) noexcept {
   const std::lock_guard lock{awake_mutex_};
   asleep_ = true;
+  sleeps_until_ = until;
   if (helpers_ == 0) sleeper_.announce();
 }
 
@@ -257,27 +308,40 @@ void Pump::wait(Clock::time_point until) {
     const bool any = has_work() || linger_.wait([&] { return helped() || has_work(); });
     if (any && !helped() && Clock::now() < look_at_) return;
   }
-  fall_asleep();
+  fall_asleep(until);
+  const Clock::time_point now = Clock::now();
+  const Clock::time_point comes = promise(now);
   ring_sleepers();
-  const bool ready = has_work();
-  int milliseconds = 0;
-  if (!ready && until == Clock::time_point::max()) {
-    milliseconds = -1;  // woken by the bell, a pidfd or the fork server
-  } else if (!ready) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
-    milliseconds = static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
+  std::chrono::nanoseconds left{0};
+  if (!has_work()) {
+    left = std::chrono::nanoseconds::max();  // woken by the bell, a pidfd or the fork server
+    if (until != Clock::time_point::max()) left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
+    if (comes != Clock::time_point::max()) left = std::min<std::chrono::nanoseconds>(left, comes - now);
   }
   epoll_event events[16];
-  const int count = epoll_wait(epoll_.get(), events, 16, milliseconds);
+  const int count = wait_for_events(epoll_.get(), events, left);
   wake_up();
   look_at_ = Clock::now() + kLookWithin;
   for (int index = 0; index < count; ++index) handle(events[index].data.u64);
 }
 
-void Pump::watch(int descriptor, Event event, std::uint32_t slot) const {
+// When it comes by itself, which it has told the crews: PROMISE, in process_crew.cpp.
+Pump::Clock::time_point Pump::promise(Clock::time_point now) noexcept {
+  auto soonest = Clock::time_point::max();
+  for (const Rhythm* const rhythm : rhythms_) soonest = std::min(soonest, rhythm->next_look(now));
+  for (ProcessCrew* const crew : crews_) crew->promise_to_come(soonest != Clock::time_point::max());
+  return soonest;
+}
+
+epoll_event Pump::entry_of(Event event, std::uint32_t slot) noexcept {
   epoll_event entry{};
   entry.events = EPOLLIN;
   entry.data.u64 = (std::uint64_t{static_cast<std::uint32_t>(event)} << 32) | slot;
+  return entry;
+}
+
+void Pump::watch(int descriptor, Event event, std::uint32_t slot) const {
+  epoll_event entry = entry_of(event, slot);
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &entry) != 0) {
     throw Error(std::string{"cannot watch a descriptor: "} + std::strerror(errno));
   }

@@ -153,10 +153,18 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   }
 
   void flush() noexcept override {
+    bool listens = false;
     {
       const std::lock_guard lock{mutex_};
       if (sleepers_ == 0) return;
+      listens = listens_;
     }
+    tell_sleepers(listens);
+  }
+  // Without the lock, for which they would have to wait. Should the one that listened have woken meanwhile, another who does
+  // so wakes for nothing.
+  void tell_sleepers(bool listens) noexcept {
+    if (listens) core_->wake_listener();
     arrived_.notify_all();
   }
 
@@ -271,12 +279,14 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::optional<Item<T>> wait_one(Clock::time_point end, bool for_ever) {
     HoldWatch watch{*core_, HoldWatch::For::item};
     for (;;) {
+      core_->hurry();
       linger();
       Taken taken = take_one(end);
       if (taken.item || taken.round_over) return std::move(taken.item);
       const bool stuck = for_ever && watch.expired();  // without our lock: it looks into crews
       // Woken by take(), by the end of a source, and by close(). A graph that is cancelled and the hold
       // time-out have nobody to wake us: we look now and then.
+      Core::Listening listening{*core_, few_came_.load(std::memory_order_relaxed)};
       std::unique_lock taking{taking_mutex_};
       std::unique_lock lock{mutex_};
       const bool late = Clock::now() >= end;
@@ -288,12 +298,28 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       check_graph_locked();
       if (at_end() || late) return std::nullopt;
       if (stuck) throw Error(watch.text("stream"));
-      ++sleepers_;
       const std::chrono::nanoseconds look{
           std::min<std::chrono::nanoseconds>(core_->config().hold_timeout, std::chrono::seconds{1})};
-      arrived_.wait_until(lock, std::min(end, Clock::now() + look));
-      --sleepers_;
+      sleep(lock, std::min(end, Clock::now() + look), listening);
     }
+  }
+
+  // One consumer to whom few items come at a time hears the workers itself; the others are told by whoever brings something.
+  void sleep(std::unique_lock<std::mutex>& lock, Clock::time_point until, Core::Listening& listening) {
+    ++sleepers_;
+    bool rung = false;
+    if (listening) {
+      listens_ = true;
+      lock.unlock();
+      rung = listening.sleep(until);
+      lock.lock();
+      listens_ = false;
+    } else {
+      arrived_.wait_until(lock, until);
+    }
+    --sleepers_;
+    lock.unlock();
+    if (rung) Core::Helping{*core_}.help();
   }
 
   // One consumer at a time gives way before it sleeps; see Linger.
@@ -339,12 +365,16 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       dropped_too.swap(taken_);
       next_taken_ = 0;
     }
-    arrived_.notify_all();
+    wake_all();
   }
 
   void wake_all() noexcept {
-    { const std::lock_guard lock{mutex_}; }  // a consumer is asleep by now, or looks again
-    arrived_.notify_all();
+    bool listens = false;
+    {
+      const std::lock_guard lock{mutex_};  // a consumer is asleep by now, or looks again
+      listens = listens_;
+    }
+    tell_sleepers(listens);
   }
 
   flow::graph& graph_;
@@ -367,6 +397,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   std::condition_variable arrived_;
   std::vector<Item<T>> queue_;
   int sleepers_ = 0;
+  bool listens_ = false;  // one of them, in the pump's place
   bool closed_ = false;
 };
 

@@ -142,6 +142,40 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     bool helped_ = false;
   };
 
+  /// The caller is about to wait for something: messages that could wait for the pump go to sleeping workers now.
+  void hurry() noexcept {
+    bool any = false;
+    for (ProcessCrew* const crew : process_crews_) any = crew->hurry() || any;
+    if (!any) return;
+    for (const auto& feed : feeds_) feed->rhythm().spoil();
+  }
+
+  /// While one lives, its thread may sleep in the pump's place until a worker rings; see Pump. Nobody may before the run has begun,
+  /// and without worker processes.
+  class Listening {
+   public:
+    explicit Listening(Core& core, bool wanted) noexcept
+        : core_{core}, granted_{wanted && core.is_open() && core.pump_ && core.pump_->may_listen()} {}
+    ~Listening() {
+      if (granted_) core_.pump_->stop_listening();
+    }
+    Listening(const Listening&) = delete;
+    Listening& operator=(const Listening&) = delete;
+
+    explicit operator bool() const noexcept { return granted_; }
+    /// Whether a worker rang: then the caller is to help.
+    [[nodiscard]] bool sleep(std::chrono::steady_clock::time_point until) noexcept {
+      return core_.pump_->listen(until);
+    }
+
+   private:
+    Core& core_;
+    const bool granted_;
+  };
+
+  /// By who brings what the listener sleeps for.
+  void wake_listener() const noexcept { pump_->wake_listener(); }
+
   Crew& crew(std::uint32_t node) noexcept { return *crew_of_[node]; }
   /// Null before the run has begun, and when it could not.
   Feed* feed(std::uint32_t node) noexcept {

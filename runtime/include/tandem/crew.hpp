@@ -83,7 +83,7 @@ class Crew : public Flushable {
     bool stop = false;  // a body asked for the end of the run
   };
 
-  /// Whether somebody is awake who looks at is_asked() again before it sleeps. After a fence.
+  /// Whether somebody is awake who looks at is_asked() again before it sleeps, or will come soon enough. After a fence.
   virtual bool somebody_looks() const noexcept { return false; }
   /// Gives pending messages to workers that can take them. Under the lock.
   virtual void dispatch(Acts& acts) = 0;
@@ -94,6 +94,8 @@ class Crew : public Flushable {
   /// What the workers were asked, beside the blocks. Under the lock.
   virtual void audit_workers(Audit&) const {}
   void carry_out(Acts& acts) noexcept;
+  /// Takes what is in the inbox, if there is anything, unless somebody else does. Never waits.
+  void flush_if_asked() noexcept;
   /// Something is in the inbox.
   bool is_asked() const noexcept { return asked_.load(std::memory_order_relaxed); }
 
@@ -171,7 +173,6 @@ class Crew : public Flushable {
   std::unique_ptr<Failure> new_failure(const Lease& lease, std::string reason, std::string stack = {}) const;
   void show_arrays(Lease& lease);
   void do_without_block(Lease& lease, Acts& acts);
-  void flush_if_asked() noexcept;
   void reclaim(Lease& lease, int attempt, bool alone);
 
   std::vector<Handle> inputs_;  // by lease: the item it is made from, unless that is the message itself

@@ -12,6 +12,7 @@
 #include <tandem/lease.hpp>
 #include <tandem/node.hpp>
 #include <tandem/pool.hpp>
+#include <tandem/rhythm.hpp>
 #include <tandem/source.hpp>
 
 namespace tandem {
@@ -47,6 +48,7 @@ class Feed final {
   struct Outcome {
     std::array<Lease*, 2> enter{};  // to be emitted, in this order
     Lease* dropped = nullptr;       // handle to be dropped; it was counted
+    bool expected = false;          // the loop pushes regularly: see rhythm()
   };
   [[nodiscard]] Outcome push(Lease& lease) noexcept;
   /// After SourceListener::credit_free(): the step that waited, if there is room for it now; or null.
@@ -57,6 +59,10 @@ class Feed final {
   void finish() noexcept;
   bool finished() const noexcept { return finished_.load(std::memory_order_relaxed); }
 
+  /// When a step is likely to be pushed next.
+  Rhythm& rhythm() noexcept { return rhythm_; }
+  /// Called, without locks, by who is about to wait for a loan: what he waits for may come of what was pushed last.
+  std::function<void()> on_wait;
   std::uint64_t dropped() const noexcept { return dropped_.load(std::memory_order_relaxed); }
   void audit(Audit& audit);
   const NodeInfo& node() const noexcept { return node_; }
@@ -81,6 +87,7 @@ class Feed final {
   std::mutex mutex_;  // guards the pool's taking side, the numbers, and all below
   Lease* waiting_ = nullptr;
   bool closed_ = false;
+  Rhythm rhythm_;
   std::atomic<std::uint64_t> dropped_{0};
 };
 

@@ -25,6 +25,7 @@ class LeaseTable {
         leases_{std::make_unique<Lease[]>(count)},
         next_{std::make_unique<std::uint32_t[]>(count)},
         free_(lists, kNone),
+        counts_(lists, 0),
         hot_first_{hot_first} {
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
@@ -41,6 +42,7 @@ class LeaseTable {
     const std::uint32_t index = free_[list];
     if (index == kNone) return nullptr;
     free_[list] = next_[index];
+    --counts_[list];
     if (next_[index] != kNone) __builtin_prefetch(&leases_[next_[index]], 1);  // it is likely to be the next
     Lease& lease = leases_[index];
     ++lease.generation;
@@ -51,6 +53,12 @@ class LeaseTable {
   [[nodiscard]] bool any(std::uint32_t list) noexcept {
     if (hot_first_ || free_[list] == kNone) collect();
     return free_[list] != kNone;
+  }
+
+  /// How many take() would find, as far as any() knows.
+  [[nodiscard]] std::uint32_t count(std::uint32_t list) noexcept {
+    if (hot_first_ || free_[list] == kNone) collect();
+    return counts_[list];
   }
 
   /// The taker returns a lease that it never handed on.
@@ -99,7 +107,9 @@ class LeaseTable {
   }
 
   void put_back(std::uint32_t index) noexcept {
-    next_[index] = std::exchange(free_[free_.size() == 1 ? 0 : leases_[index].list], index);
+    const std::uint32_t list = free_.size() == 1 ? 0 : leases_[index].list;
+    next_[index] = std::exchange(free_[list], index);
+    ++counts_[list];
   }
   std::uint32_t place_of(const Lease& lease) const noexcept {
     return static_cast<std::uint32_t>(&lease - leases_.get());
@@ -109,6 +119,7 @@ class LeaseTable {
   const std::unique_ptr<Lease[]> leases_;
   const std::unique_ptr<std::uint32_t[]> next_;  // by place
   std::vector<std::uint32_t> free_;              // by list: the place of the first
+  std::vector<std::uint32_t> counts_;            // by list
   const bool hot_first_;
   alignas(64) std::atomic<std::uint32_t> returned_{kNone};
 };

@@ -9,7 +9,8 @@ namespace tandem {
 /// microseconds; where work comes every few, both sides would do little else than sleep and wake. So a
 /// side that is about to sleep first lets others run (sched_yield(2), no busy loop while anybody else
 /// could use the processor), for about as long as a wake-up costs. When that was in vain it sleeps
-/// straight away the next few times, and twice as many each time that it is in vain again.
+/// straight away the next few times, and twice as many each time that it is in vain again. It also was when the others took much
+/// longer to give the processor back: who sleeps is rung when something comes, and gets it sooner.
 /// Threads   one.
 class Linger {
  public:
@@ -20,26 +21,36 @@ class Linger {
       --skip_;
       return false;
     }
-    const auto end = std::chrono::steady_clock::now() + kLongest;
-    do {
-      for (int look = 0; look < kLooks; ++look) {
-        if (ready()) {
-          penalty_ = 1;
-          return true;
-        }
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
+    const auto begin = std::chrono::steady_clock::now();
+    for (auto waited = kNone; waited < kLongest;) {
+      if (is_ready(ready)) {
+        penalty_ = 1;
+        return true;
       }
       give_way();
-    } while (std::chrono::steady_clock::now() < end);
+      waited = std::chrono::steady_clock::now() - begin;
+      if (waited < kTooLong && waited >= kLongest && is_ready(ready)) return true;
+    }
     skip_ = penalty_;
     penalty_ = penalty_ < kMostSkipped ? penalty_ * 2 : kMostSkipped;
-    return false;
+    return ready();
   }
 
  private:
+  template <class Ready>
+  static bool is_ready(Ready& ready) noexcept {
+    for (int look = 0; look < kLooks; ++look) {
+      if (ready()) return true;
+#if defined(__x86_64__)
+      __builtin_ia32_pause();
+#endif
+    }
+    return false;
+  }
+
+  static constexpr std::chrono::nanoseconds kNone{0};
   static constexpr std::chrono::microseconds kLongest{30};
+  static constexpr std::chrono::microseconds kTooLong{300};
   static constexpr std::uint32_t kMostSkipped = 128;
   static constexpr int kLooks = 4;  // before it gives way, which takes longer than some of them
   static void give_way() noexcept;

@@ -67,7 +67,8 @@ struct BlockAreas {
 ///
 /// A lease lends a block of the area of the worker that it is lent for. It keeps that block when it is
 /// returned, and is lent last-in-first-out, so that a consumer that keeps up works in a few hot blocks. Only
-/// when an area has no free block, and no lease is without one, is a block of another area given up for a new one.
+/// when an area has no free block, and no lease is without one, is a block of another area given up for a new one; for an area
+/// with a limit, only when it is asked for.
 /// Threads   take(), has(), give_back(), back() and audit() by one thread at a time (the crew's lock);
 ///           ended() by any thread at any time.
 class Pool final : public LeaseOwner {
@@ -82,7 +83,17 @@ class Pool final : public LeaseOwner {
   /// The same for an item that needs no block, because it carries an error.
   [[nodiscard]] Lease* take_any() noexcept;
   /// Whether take() would find one without giving up a block of another area.
-  [[nodiscard]] bool has(std::uint32_t area) noexcept { return table_.any(area) || table_.any(unbound()); }
+  [[nodiscard]] bool has(std::uint32_t area) noexcept {
+    return is_below_limit(area) && (table_.any(area) || table_.any(unbound()));
+  }
+  /// From now on, take() lends so many of the area at a time, and none of another's.
+  void limit(std::uint32_t area, std::uint32_t blocks) noexcept { areas_[area].limit = blocks; }
+  /// Whether fewer of the area are lent than its limit.
+  [[nodiscard]] bool is_below_limit(std::uint32_t area) noexcept {
+    return areas_[area].limit == kNoLimit || bound(area) - table_.count(area) < areas_[area].limit;
+  }
+  /// Takes a block that is not lent from another area, so that take() finds a lease for this one. False: all are lent.
+  bool give_up_one_for(std::uint32_t area) noexcept;
   /// Whether take() would find one at all.
   [[nodiscard]] bool has_any() noexcept;
   /// Returns a lease that was taken and never handed on.
@@ -116,13 +127,20 @@ class Pool final : public LeaseOwner {
   std::function<void()> on_returned;
 
  private:
+  static constexpr std::uint32_t kNoLimit = 0xFFFFFFFFU;
+
   struct Area {
     std::uint32_t fresh = 0;           // blocks from here on were never lent
     std::vector<std::uint32_t> given;  // blocks before it that no lease has any more
     std::size_t backed_bytes = 0;      // of small blocks: pages exist from the area's beginning to here
+    std::uint32_t limit = kNoLimit;
   };
 
   std::uint32_t unbound() const noexcept { return where_.areas; }  // the list of leases without a block
+  /// How many leases have a block of this area.
+  std::uint32_t bound(std::uint32_t area) const noexcept {
+    return areas_[area].fresh - static_cast<std::uint32_t>(areas_[area].given.size());
+  }
   template <class Find>
   Lease* find_or_want(Find find) noexcept;
   Lease* find(std::uint32_t area) noexcept;

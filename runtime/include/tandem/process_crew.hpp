@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <tandem/channel.hpp>
+#include <tandem/circulation.hpp>
 #include <tandem/crew.hpp>
 #include <tandem/doorbell.hpp>
 #include <tandem/launcher.hpp>
@@ -58,8 +59,13 @@ class ProcessCrew final : public Crew {
   void ring_sleepers() noexcept;
   /// Whether drain() would find something to do.
   bool has_work() noexcept;
-  /// Whether there is something that only the pump does, or that it must look after in time.
-  bool needs_pump() noexcept;
+  /// Whether there is something that only the pump does, or that it must look after before it comes by itself.
+  bool needs_pump(Clock::time_point it_comes) noexcept;
+  /// Whether the sleeping pump comes by itself to look for messages that can wait. By the pump's thread, which looks at has_work()
+  /// before it sleeps.
+  void promise_to_come(bool soon) noexcept;
+  /// Gives messages out that wait for the sleeping pump. By any thread. Returns whether there were any.
+  bool hurry() noexcept;
   /// Asks for the processes that are wanted by now.
   void launch_wanted();
   /// Has the stack of workers read whose message is over its deadline, and kills them; returns when to look again.
@@ -71,6 +77,8 @@ class ProcessCrew final : public Crew {
   Clock::time_point relieve(Clock::time_point now);
   /// Gives a message that waits for room in the store of shared arrays out when there is some. Returns when to look again.
   Clock::time_point look_for_room(Clock::time_point now);
+  /// Lends one more block to a worker that has waited for one for long. Returns when to look again.
+  Clock::time_point look_for_blocks(Clock::time_point now);
   /// Asks every worker to end after the message that it is at.
   void ask_to_end();
   void kill_all() noexcept;
@@ -112,7 +120,8 @@ class ProcessCrew final : public Crew {
     std::uint64_t depth = kLeastAhead;  // how many requests it may have at a time
     std::uint64_t share = 1;            // how many it is given at once
     Clock::time_point busy_since;
-    std::string condemned;      // why the host killed it, if it did
+    std::optional<Clock::time_point> waits_since;  // it could begin a message, and has no block
+    std::string condemned;                         // why the host killed it, if it did
     bool lied = false;          // because of nonsense: any of the messages that it had may have written that
     bool overdue = false;       // because of the deadline
     bool exhausted = false;     // because its memory ran out; it has said so, and no message is to blame
@@ -142,11 +151,15 @@ class ProcessCrew final : public Crew {
 
   void launch(Worker& worker);
   Worker* choose(bool alone);
+  bool has_block(Worker& worker);
+  void lent(Worker& worker);
+  void limit_blocks();
   bool give_share(Worker& worker, Acts& acts);
   void measure(Worker& worker) const;
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   std::chrono::nanoseconds patience(const Worker& worker, const Worker* idle) const;
+  const Worker* idle_worker() const;
   void take_ahead_back(Worker& worker);
   void answered(Worker& worker);
   void ask_to_end(Worker& worker, Acts& acts);
@@ -174,6 +187,9 @@ class ProcessCrew final : public Crew {
     return static_cast<std::uint32_t>(&worker - workers_.data());
   }
   Number& number_of(const Worker& worker) { return numbers_[static_cast<std::size_t>(worker.number)]; }
+  static std::uint32_t area_of(const Worker& worker) noexcept {
+    return static_cast<std::uint32_t>(worker.number);
+  }
 
   std::byte* const base_;
   HostPage& page_;
@@ -188,12 +204,18 @@ class ProcessCrew final : public Crew {
   // may read without it.
   std::vector<Worker> workers_;  // by slot: numbers and spares in any order
   std::vector<Number> numbers_;
+  std::optional<Circulation> circulation_;  // none: blocks are small
+  bool waited_for_block_ = false;           // some worker did, since the pump looked last
+  bool pump_looks_for_blocks_ = false;      // at:
+  Clock::time_point look_for_blocks_at_;
   std::vector<std::uint32_t> to_launch_;
   int spare_ends_ = 0;           // of spares, since the last that was of use
   int spare_failed_starts_ = 0;  // since the last that started
   bool no_spares_ = false;
   Clock::time_point heard_at_;  // when replies were last looked for
   bool ending_ = false;
+
+  std::atomic<bool> pump_comes_{false};
 };
 
 }  // namespace tandem

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/epoll.h>
+
 #include <chrono>
 #include <cstdint>
 #include <deque>
@@ -16,6 +18,7 @@
 #include <tandem/launcher.hpp>
 #include <tandem/linger.hpp>
 #include <tandem/process_crew.hpp>
+#include <tandem/rhythm.hpp>
 #include <tandem/spawn.hpp>
 #include <tandem/worker.hpp>
 
@@ -27,9 +30,12 @@ namespace tandem {
 ///
 /// Helpers   who waits for an item may read the replies itself while the pump sleeps: between the two there would be one more
 ///           wake-up. The host counts as awake meanwhile, so workers do not ring.
-/// Threads   start(), stop() by the runtime; ring(), enter(), help() and leave() by any; the rest by the pump's own thread.
+/// Listener  one of those who sleep until an item comes hears the workers in the pump's place, for the same reason.
+/// Threads   start(), stop() by the runtime; ring(), and what helpers and the listener call, by any; the rest by the pump's own thread.
 class Pump {
  public:
+  using Clock = std::chrono::steady_clock;
+
   /// segments: those that workers share.
   Pump(std::vector<Segment*> segments, HostPage& page, std::chrono::nanoseconds grace);
   ~Pump();
@@ -47,8 +53,18 @@ class Pump {
   /// To be called soon after enter(): deadlines and ends of workers are the pump's alone. helped: any help() was true.
   void leave(bool helped) noexcept;
 
+  /// The caller may listen() until it calls stop_listening(). False: another thread may, or it is the end of the run.
+  [[nodiscard]] bool may_listen() noexcept;
+  /// Sleeps until a worker rings, wake_listener() is called or it is late. True: a worker rang, so the caller is to help now.
+  [[nodiscard]] bool listen(Clock::time_point until) noexcept;
+  void stop_listening() noexcept;
+  /// Lasts until it is heard.
+  void wake_listener() const noexcept { listener_bell_.ring(); }
+
   /// Takes the crews in the order of their first slots. plans: one for each slot.
   void add(ProcessCrew& crew) { crews_.push_back(&crew); }
+  /// While it sleeps, it comes to look for messages at these times.
+  void follow(const Rhythm& rhythm) { rhythms_.push_back(&rhythm); }
   void launch(std::uint32_t slot, std::uint32_t incarnation);
   /// Has a worker's stack read; the crew hears of it if that works out. By the pump's thread.
   void inspect(std::uint32_t slot, std::uint32_t incarnation);
@@ -59,7 +75,6 @@ class Pump {
   void stop();
 
  private:
-  using Clock = std::chrono::steady_clock;
   struct Slot {
     std::uint32_t incarnation = 0;  // the last asked for
     bool awaited = false;           // asked for, and not answered yet
@@ -77,13 +92,16 @@ class Pump {
   void drain();
   bool has_work() const noexcept;
   void ring_sleepers() const noexcept;
-  void fall_asleep() noexcept;
+  void fall_asleep(Clock::time_point until) noexcept;
   void wake_up() noexcept;
   bool finished(Clock::time_point now);
   void wait(Clock::time_point until);
+  Clock::time_point promise(Clock::time_point now) noexcept;
   void handle(std::uint64_t tag);
   void receive_reports();
   void watch(int descriptor, Event event, std::uint32_t slot) const;
+  static epoll_event entry_of(Event event, std::uint32_t slot) noexcept;
+  void hear_workers(bool hear) const noexcept;
   void forget(int descriptor) const;
   void ended(const Launcher::Ended& end);
   void settle(std::uint32_t slot);
@@ -100,18 +118,22 @@ class Pump {
   const std::chrono::nanoseconds grace_;
   const PipeBell bell_;  // the workers'
   const EventBell own_bell_;
+  const EventBell listener_bell_;
   const Descriptor epoll_;
   std::vector<WorkerPlan> plans_;
   std::vector<ProcessCrew*> crews_;
+  std::vector<const Rhythm*> rhythms_;
   std::vector<Slot> slots_;
   std::deque<std::uint32_t> unsent_;  // slots whose request waits for room in the socket
   std::unique_ptr<Launcher> launcher_;
 
-  std::mutex awake_mutex_;  // guards the next four; held for a few instructions
+  std::mutex awake_mutex_;  // guards the next six; held for a few instructions
   Sleeper<> sleeper_;       // of the pump and the helpers: asleep when all of them are
   bool asleep_ = false;     // the pump, or it is about to be
   int helpers_ = 0;
   bool over_ = false;
+  bool listens_ = false;             // some thread, in the pump's place
+  Clock::time_point sleeps_until_;   // while asleep_
   std::atomic<bool> helped_{false};  // there are some: for a look without the lock
 
   Linger linger_;

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstddef>
-#include <vector>
+#include <cstdint>
+
+#include <boost/container/small_vector.hpp>
 
 namespace tandem {
 
@@ -21,48 +23,27 @@ class Flushable {
 /// Threads   a Run belongs to the thread that made it; nested ones join the outermost.
 class Run {
  public:
-  Run() noexcept : outermost_{current() == nullptr} {
-    if (outermost_) current() = this;
-  }
-  ~Run() {
-    if (!outermost_) return;
-    flush();
-    current() = nullptr;
-  }
+  /// What it touches is acted on at its end, or only when somebody comes to look who has promised to.
+  enum class Pace : std::uint8_t { at_once, can_wait };
+
+  explicit Run(Pace pace = Pace::at_once) noexcept;
+  ~Run();
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
 
+  /// The pace of this thread's Run.
+  static bool can_wait() noexcept;
   /// Flushes what was touched so far, also what that touches in turn.
-  void flush() noexcept {
-    if (!outermost_) return;
-    for (std::size_t next = 0; next < touched_.size(); ++next) {
-      Flushable* const one = touched_[next];
-      touched_[next] = nullptr;  // so that it can be touched again while others are flushed
-      one->flush();
-    }
-    touched_.clear();
-  }
+  void flush() noexcept;
 
-  static void touch(Flushable& one) {
-    Run* const run = current();
-    if (run == nullptr) {
-      one.flush();
-      return;
-    }
-    for (const Flushable* known : run->touched_) {
-      if (known == &one) return;
-    }
-    run->touched_.push_back(&one);
-  }
+  static void touch(Flushable& one);
 
  private:
-  static Run*& current() noexcept {
-    thread_local Run* run = nullptr;
-    return run;
-  }
+  static Run*& current() noexcept;
 
   const bool outermost_;
-  std::vector<Flushable*> touched_;
+  const Pace pace_;
+  boost::container::small_vector<Flushable*, 8> touched_;
 };
 
 }  // namespace tandem

@@ -1,0 +1,94 @@
+#include <tandem/circulation.hpp>
+
+#include <algorithm>
+
+namespace tandem {
+namespace {
+
+// Below, cache is not what it is about: as many blocks as there are in this are lent whenever they are wanted.
+constexpr std::size_t kAlwaysInCache = 8 << 20;
+// A wait of this part of a message's time is worth a trial.
+constexpr double kWorthATrial = 0.1;
+constexpr std::uint32_t kLook = 16;  // messages of each worker
+constexpr std::uint32_t kMostLooks = 256;
+// One more is kept when it brings so much at least; it takes memory, too.
+constexpr double kGain = 0.97;
+// A wait that is longer was somebody's rest, or the machine's.
+constexpr std::chrono::nanoseconds kLongestCounted{10'000'000};
+
+std::uint32_t blocks_in_cache(std::size_t block_bytes, std::uint32_t blocks) {
+  const std::size_t fit = std::max<std::size_t>(kAlwaysInCache / std::max<std::size_t>(block_bytes, 1), 1);
+  return static_cast<std::uint32_t>(std::min<std::size_t>(fit, std::max<std::uint32_t>(blocks, 1)));
+}
+
+}  // namespace
+
+Circulation::Circulation(std::size_t block_bytes, std::uint32_t blocks, std::uint32_t workers) noexcept
+    : most_{std::max<std::uint32_t>(blocks, 1)},
+      least_{blocks_in_cache(block_bytes, blocks)},
+      look_{kLook * workers},
+      limit_{least_},
+      try_less_after_{look_},
+      try_more_after_{look_} {}
+
+void Circulation::raise() noexcept {
+  std::uint32_t limit = limit_ + std::max<std::uint32_t>(limit_ / 4, 1);
+  if (trial_ == Trial::less) {
+    try_less_after_ = later(try_less_after_);
+    limit = std::max(limit, before_);
+  }
+  set_limit(std::min(most_, limit), Trial::none);
+}
+
+std::uint32_t Circulation::later(std::uint32_t after) const noexcept {
+  return std::min(after * 2, look_ * kMostLooks);
+}
+
+void Circulation::set_limit(std::uint32_t limit, Trial trial) noexcept {
+  before_ = limit_;
+  cost_before_ = lends_ == 0 ? 0 : costs_ / lends_;
+  limit_ = limit;
+  trial_ = trial;
+  first_ = look_;
+  lends_ = 0;
+  waits_ = 0;
+  costs_ = 0;
+}
+
+void Circulation::lend(std::chrono::nanoseconds waited, std::uint64_t service_nanoseconds) noexcept {
+  const auto wait = static_cast<double>(std::min(waited, kLongestCounted).count());
+  if (first_ > 0) {
+    --first_;
+    return;
+  }
+  ++lends_;
+  waits_ += wait;
+  costs_ += wait + static_cast<double>(service_nanoseconds);
+  judge();
+}
+
+void Circulation::judge() noexcept {
+  const double cost = costs_ / lends_;
+  if (trial_ != Trial::none) {
+    if (lends_ < look_) return;
+    const bool more = trial_ == Trial::more;
+    const bool right = more ? cost < kGain * cost_before_ : kGain * cost <= cost_before_;
+    std::uint32_t& again = more ? try_more_after_ : try_less_after_;
+    again = right ? look_ : later(again);
+    // Where one more brings nothing, two may: a consumer that keeps some needs more than those.
+    if (more) step_ = right || limit_ == most_ ? 1 : step_ * 2;
+    if (!right) return set_limit(before_, Trial::none);
+    trial_ = Trial::none;
+  }
+  if (lends_ >= try_more_after_ && limit_ < most_ && waits_ > kWorthATrial * costs_)
+    return set_limit(std::min(limit_ + step_, most_), Trial::more);
+  if (lends_ >= try_less_after_ && limit_ > least_) return set_limit(std::max(limit_ / 2, least_), Trial::less);
+  // Older messages count for less and less.
+  if (lends_ >= 2 * std::max(try_less_after_, try_more_after_)) {
+    lends_ /= 2;
+    waits_ /= 2;
+    costs_ /= 2;
+  }
+}
+
+}  // namespace tandem

@@ -1,0 +1,126 @@
+/* PROMISE: messages that are left to a sleeping pump, because it has promised to come by itself. For Spin 6.5; run by tests/model.sh.
+ *
+ * Models, of runtime/src/crew.cpp:          submit() and flush() (ASK), flush_if_asked(), answer_ask()
+ *         of runtime/src/process_crew.cpp:  somebody_looks(), promise_to_come() (PROMISE)
+ *         of runtime/src/pump.cpp:          drain(), and wait() without the linger; the pump sleeps for good but for its promise
+ *
+ * The pump promises to come a few times, and then no more: a loop that pushed regularly has stopped. Stores go through a buffer,
+ * as in leave.pml.
+ *
+ * Holds: when the pump sleeps for good and nothing more is submitted, every message is taken: an assertion.
+ * Fails with one of: WEAK_PROMISE (no fence when the promise is taken back), WEAK_ASK (none in flush()), WEAK_LOOK (the promise is
+ * taken back after the last look).
+ */
+#ifndef MESSAGES
+#define MESSAGES 2
+#endif
+#ifndef PROMISES
+#define PROMISES 2
+#endif
+#define ODD(word) ((word) & 1)
+
+#define PUMP_WORD 0
+#define PROMISED 1
+#define ASKED 2
+#define MUTEX 3   /* the crew's */
+byte memory[4];
+
+#define SUBMITTER 0
+#define PUMP 1
+chan buffer[2] = [4] of { byte, byte };
+
+byte inbox = 0, taken = 0;  /* under a lock of its own */
+bool submitted = false;
+
+inline fence(me) { empty(buffer[me]) }
+
+proctype memory_takes(byte from) {
+  byte word, value;
+end: do
+  :: atomic { buffer[from] ? word, value -> memory[word] = value }
+  od
+}
+
+/* What holds the mutex looks again when it has let go. The exchanges with it are seq_cst, as all to ASKED but flush()'s first. */
+inline flush_if_asked(me) {
+  do
+  :: atomic { empty(buffer[me]) && memory[ASKED] == 1 && memory[MUTEX] == 0 -> memory[MUTEX] = 1 };
+     atomic { memory[ASKED] = 0 };
+     atomic { taken = taken + inbox; inbox = 0 };
+     atomic { memory[MUTEX] = 0 }
+  :: atomic { empty(buffer[me]) && (memory[ASKED] == 0 || memory[MUTEX] == 1) } -> break
+  od
+}
+
+proctype submitter() {
+  byte count = 0;
+  do
+  :: count == MESSAGES -> break
+  :: else ->
+    count++;
+    atomic { inbox++ };
+    buffer[SUBMITTER] ! ASKED, 1;
+#ifndef WEAK_ASK
+    fence(SUBMITTER);                              /* ASK */
+#endif
+    if
+    :: !ODD(memory[PUMP_WORD]) -> skip
+    :: else ->
+      if
+      :: memory[PROMISED] == 1 -> skip
+      :: else -> flush_if_asked(SUBMITTER)
+      fi
+    fi
+  od;
+  fence(SUBMITTER);
+  submitted = true
+}
+
+proctype pump() {
+  byte promises = 0, epoch = 0;
+  bool promise;
+  do
+  :: true ->
+    flush_if_asked(PUMP);                          /* drain() */
+    epoch = epoch | 1;
+    buffer[PUMP] ! PUMP_WORD, epoch;
+    fence(PUMP);                                   /* SLEEP */
+    if
+    :: promises < PROMISES -> promise = true; promises++; buffer[PUMP] ! PROMISED, 1
+    :: promise = false;
+#ifndef WEAK_LOOK
+       buffer[PUMP] ! PROMISED, 0;
+#ifndef WEAK_PROMISE
+       fence(PUMP);                                /* PROMISE */
+#endif
+#endif
+       skip
+    fi;
+    if
+    :: memory[ASKED] == 1 -> skip
+    :: else ->
+      if
+      :: promise -> skip                           /* its time-out */
+      :: else ->
+#ifdef WEAK_LOOK
+        buffer[PUMP] ! PROMISED, 0;
+#endif
+        fence(PUMP);                               /* the system call's */
+        submitted;                                 /* nobody wakes it */
+        assert(taken == MESSAGES);
+        break
+      fi
+    fi;
+    epoch = (epoch | 1) + 1;
+    buffer[PUMP] ! PUMP_WORD, epoch
+  od
+}
+
+init {
+  atomic {
+    run memory_takes(SUBMITTER);
+    run memory_takes(PUMP);
+    run submitter();
+    run pump()
+  }
+}
