@@ -161,6 +161,8 @@ void Pool::scrub(std::uint32_t number) noexcept {
 
 void Pool::withdraw(Lease& lease) noexcept {
   lease.cancel();
+  if (large_ && lease.list != unbound())
+    unbind(lease);  // it is not lent: it does not count for its area's limit
   ++withdrawn_;
 }
 

@@ -109,6 +109,7 @@ void ProcessCrew::launch(Worker& worker) {
     worker.answered = 0;
     worker.busy_nanoseconds = 0;
     worker.busy_replies = 0;
+    worker.waits_since.reset();
     worker.recalled = 0;
     worker.held_up = false;
     worker.condemned.clear();
@@ -164,7 +165,7 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
 }
 
 // The one with the least to do that has a block. One that has nothing to do and no block keeps a message for the block
-// that comes back to it.
+// that comes back to it; when that takes as long as to move another's, it gets that.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   Worker* best = nullptr;
   Worker* waiting = nullptr;
@@ -180,11 +181,18 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
     }
     if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
   }
-  if (best != nullptr && (best->outstanding() == 0 || pending_.size() > kept)) return best;
-  return waiting;  // it asks for the next block that comes back
+  if (best != nullptr && best->outstanding() == 0) return best;
+  if (waiting != nullptr && waiting->waits_since) {
+    const std::chrono::nanoseconds moving{node_.layout.stride() / kMovedBytesPerNanosecond};
+    const std::uint32_t area = area_of(*waiting);
+    const bool long_enough = Clock::now() - *waiting->waits_since >= moving;
+    if (long_enough && pool_.is_below_limit(area) && pool_.give_up_one_for(area)) return waiting;
+  }
+  return best != nullptr && pending_.size() > kept ? best
+                                                   : waiting;  // which asks for the next block that comes back
 }
 
-// To have one, a worker that waits for long is lent one more, and in the end another's, which costs more.
+// To have one, a worker that waits for long is lent one more.
 bool ProcessCrew::has_block(Worker& worker) {
   const std::uint32_t area = area_of(worker);
   if (pool_.has(area)) return true;
@@ -192,13 +200,9 @@ bool ProcessCrew::has_block(Worker& worker) {
   const Clock::time_point now = Clock::now();
   if (!worker.waits_since) worker.waits_since = now;
   waited_for_block_ = true;
-  const auto waited = now - *worker.waits_since;
-  if (waited >= Circulation::kLongestWait && !pool_.is_below_limit(area)) {
-    circulation_->raise();
-    limit_blocks();
-  }
-  const std::chrono::nanoseconds moving{node_.layout.stride() / kMovedBytesPerNanosecond};
-  if (!pool_.has(area) && pool_.is_below_limit(area) && waited >= moving) pool_.give_up_one_for(area);
+  if (now - *worker.waits_since < Circulation::kLongestWait || pool_.is_below_limit(area)) return false;
+  circulation_->raise();
+  limit_blocks();
   return pool_.has(area);
 }
 
@@ -214,6 +218,7 @@ void ProcessCrew::limit_blocks() {
 
 void ProcessCrew::dispatch(Acts& acts) {
   if (ending_) return;
+  waits_for_no_block();
   const bool waited = waits_for_room();
   while (!pending_.empty()) {
     Worker* const worker = choose(pending_.front().alone);
@@ -340,9 +345,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
   Acts acts;
   {
     const Hold hold{*this};
-    const auto serving =
-        std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.serves(); });
-    if (ending_ || serving < 2) return next;
+    if (!can_relieve()) return next;
     const Worker* const idle = idle_worker();
     bool any = false;
     for (Worker& worker : workers_) {
@@ -430,8 +433,11 @@ void ProcessCrew::audit_workers(Audit& audit) const {
 // PROMISE: the same with who sees the promise of a pump that sleeps. It comes by itself, and looks; and it takes the promise back,
 // with a fence, before it looks for the last time.
 bool ProcessCrew::somebody_looks() const noexcept {
-  return (page_.sleep_word.load(std::memory_order_relaxed) & 1U) == 0 ||
-         (Run::can_wait() && pump_comes_.load(std::memory_order_relaxed));
+  if ((page_.sleep_word.load(std::memory_order_relaxed) & 1U) == 0) return true;
+  if (!Run::can_wait()) return false;
+  const bool comes = pump_comes_.load(std::memory_order_relaxed);
+  if (!comes) nudge_();  // to promise it: while somebody listens, nothing else wakes it
+  return comes;
 }
 
 void ProcessCrew::promise_to_come(bool soon) noexcept {
@@ -457,10 +463,19 @@ bool ProcessCrew::has_work() noexcept {
 bool ProcessCrew::needs_pump(Clock::time_point it_comes) noexcept {
   const Hold hold{*this};
   if (!to_launch_.empty() || waits_for_room()) return true;
+  if (!can_relieve()) return false;
   const Worker* const idle = idle_worker();
   return std::any_of(workers_.begin(), workers_.end(), [&](const Worker& worker) {
-    return worker.outstanding() > 1 && !worker.held_up && worker.busy_since + patience(worker, idle) < it_comes;
+    return worker.serves() && worker.outstanding() > 1 && !worker.held_up &&
+           worker.busy_since + patience(worker, idle) < it_comes;
   });
+}
+
+// Whether there is somebody for what another was given ahead.
+bool ProcessCrew::can_relieve() const {
+  const auto serving =
+      std::count_if(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.serves(); });
+  return !ending_ && serving >= 2;
 }
 
 const ProcessCrew::Worker* ProcessCrew::idle_worker() const {

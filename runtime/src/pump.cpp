@@ -48,7 +48,7 @@ int make_epoll() {
   return descriptor;
 }
 
-// At most `left`; max(): until there is one. To the nanosecond where the kernel can (5.11), else to the millisecond.
+// At most `left`; max(): until there is one. To the nanosecond where the system lets us (Linux 5.11), else to the millisecond.
 int wait_for_events(int epoll, std::span<epoll_event> events, std::chrono::nanoseconds left) {
   using namespace std::chrono;
   const auto room = static_cast<int>(events.size());
@@ -56,7 +56,7 @@ int wait_for_events(int epoll, std::span<epoll_event> events, std::chrono::nanos
   left = std::clamp<nanoseconds>(left, nanoseconds{0}, hours{1});
   const timespec time{duration_cast<seconds>(left).count(), (left % seconds{1}).count()};
   const int count = epoll_pwait2(epoll, events.data(), room, &time, nullptr);
-  if (count >= 0 || errno != ENOSYS) return count;
+  if (count >= 0 || errno == EINTR) return count;
   return epoll_wait(epoll, events.data(), room, static_cast<int>(ceil<milliseconds>(left).count()));
 }
 
@@ -204,7 +204,7 @@ bool Pump::help() noexcept {
 // The pump may have looked before, and may be on its way into a long sleep; its own bell lasts until it is heard.
 void Pump::leave(bool helped) noexcept {
   bool last = false;
-  auto pump_comes = Clock::time_point::min();  // it is awake
+  auto pump_comes = Clock::time_point::max();  // it may be on its way into a long sleep
   {
     const std::lock_guard lock{awake_mutex_};
     if (asleep_) pump_comes = sleeps_until_;

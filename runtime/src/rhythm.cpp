@@ -12,9 +12,11 @@ constexpr std::int64_t kLongest = 20'000'000;
 constexpr std::int64_t kShortest = 100'000;
 constexpr std::uint32_t kMostSkipped = 1024;
 
-// Parts of a period after the last beat.
-std::int64_t first_look(std::int64_t period) { return period + period / 16; }
-std::int64_t last_look(std::int64_t period) { return period + period / 2; }
+// After a period and these parts of one: soon for a loop that is in time, and again for one that is not.
+constexpr std::int64_t kParts[] = {64, 16, 8, 4, 2};
+
+std::int64_t earliest(std::int64_t period) { return period - period / 4; }
+std::int64_t latest(std::int64_t period) { return period + period / 2; }
 
 }  // namespace
 
@@ -31,7 +33,7 @@ bool Rhythm::beat(Clock::time_point now) noexcept {
   std::int64_t next = 0;
   if (gap <= kLongest) next = period == 0 ? gap : (3 * period + gap) / 4;
   period_.store(next, std::memory_order_relaxed);
-  const bool expected = period >= kShortest && gap <= last_look(period);
+  const bool expected = period >= kShortest && gap >= earliest(period) && gap <= latest(period);
   const std::uint32_t penalty = penalty_.load(std::memory_order_relaxed);
   const bool was_left_alone = std::exchange(was_expected_, expected) && period != 0;  // not spoiled
   if (was_left_alone && penalty > 1) penalty_.store(penalty - 1, std::memory_order_relaxed);
@@ -50,7 +52,8 @@ Rhythm::Clock::time_point Rhythm::next_look(Clock::time_point now) const noexcep
   if (period < kShortest) return Clock::time_point::max();
   const std::int64_t last = last_.load(std::memory_order_relaxed);
   const std::int64_t since = now.time_since_epoch().count() - last;
-  for (const std::int64_t look : {first_look(period), last_look(period)}) {
+  for (const std::int64_t part : kParts) {
+    const std::int64_t look = period + period / part;
     if (since < look) return Clock::time_point{Clock::duration{last + look}};
   }
   return Clock::time_point::max();

@@ -110,9 +110,9 @@ class feeder_node : public flow::composite_node<std::tuple<>, std::tuple<Item<T>
     return borrow(for_ever ? Clock::time_point::max() : now + timeout);
   }
 
-  /// Hands the step on. Never waits. In a loop that pushes regularly, and waits for nothing that comes of it, worker processes that
-  /// sleep are woken by another thread, which comes a sixteenth of the usual time after the step was due: a wake-up takes
-  /// longer than the rest of a push.
+  /// Hands the step on. Never waits. In a loop that pushes regularly, worker processes that sleep are woken by another thread, which
+  /// comes a 64th of the usual time after the step was due, and a few times more; to wake them takes longer than the rest of a push. Whoever
+  /// waits for what comes of a step, in next(), next_for(), finish() or a loan, has it done at once; who polls waits a little longer.
   /// Returns   false when this step was dropped, at once; a step that waits may be dropped later ("drop_oldest").
   ///           After the end of the run steps are dropped, too, but not counted.
   /// Errors    throws Error when it is no loan of this node.

@@ -283,7 +283,9 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       linger();
       Taken taken = take_one(end);
       if (taken.item || taken.round_over) return std::move(taken.item);
-      const bool stuck = for_ever && watch.expired();  // without our lock: it looks into crews
+      // Both without our lock: they look into crews, whose locks do what others have left to do, when they are let go.
+      const bool stuck = for_ever && watch.expired();
+      const std::string why = stuck ? watch.text("stream") : std::string{};
       // Woken by take(), by the end of a source, and by close(). A graph that is cancelled and the hold
       // time-out have nobody to wake us: we look now and then.
       Core::Listening listening{*core_, few_came_.load(std::memory_order_relaxed)};
@@ -297,7 +299,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       taking.unlock();  // under mutex_, nobody can take over anything
       check_graph_locked();
       if (at_end() || late) return std::nullopt;
-      if (stuck) throw Error(watch.text("stream"));
+      if (stuck) throw Error(why);
       const std::chrono::nanoseconds look{
           std::min<std::chrono::nanoseconds>(core_->config().hold_timeout, std::chrono::seconds{1})};
       sleep(lock, std::min(end, Clock::now() + look), listening);

@@ -122,6 +122,8 @@ class Crew : public Flushable {
   /// The first pending message waits for room in the store of shared arrays, of which nobody is told: so it is to be tried again
   /// now and then.
   bool waits_for_room() const noexcept { return waits_for_room_; }
+  /// Until the next look for a block: perhaps there is no worker that could take one.
+  void waits_for_no_block() noexcept { waits_for_block_ = false; }
   std::byte* output_of(const Lease& lease) const noexcept {
     return pool_.block(lease) + node_.layout.output_offset();
   }

@@ -159,6 +159,7 @@ class ProcessCrew final : public Crew {
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
   std::chrono::nanoseconds patience(const Worker& worker, const Worker* idle) const;
+  bool can_relieve() const;
   const Worker* idle_worker() const;
   void take_ahead_back(Worker& worker);
   void answered(Worker& worker);
