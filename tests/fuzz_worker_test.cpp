@@ -233,7 +233,11 @@ class FuzzedHost : public TandemTest {
       switch (random() % 3) {
         case 0: fuzz<Small>(config, plan, each); break;
         case 1: fuzz<Large>(config, plan, each); break;
-        default: fuzz<Grown>(config, plan, each);
+        default:
+          // Who says that it is done and goes on writing can spoil what lies there next: "Arrays that grow" in runtime/README.md.
+          for (const Act early : {Act::early_reply, Act::early_failure})
+            plan.allowed &= ~(std::uint64_t{1} << static_cast<unsigned>(early));
+          fuzz<Grown>(config, plan, each);
       }
       if (HasFatalFailure()) return;
       if (run % 20 == 0) tell(run, begin);
