@@ -26,13 +26,10 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t kBytes = 9 << 20;  // one of them is lent at first
 
-Settings settings_of(int workers, std::uint32_t in_flight, Settings more = {}) {
-  Settings settings{{"in_flight", std::to_string(in_flight)},
-                    {"node.maker.placement", "process"},
-                    {"node.maker.workers", std::to_string(workers)},
-                    {"node.maker.attempts", "100"}};
-  settings.insert(settings.end(), more.begin(), more.end());
-  return settings;
+Config config_with(int workers, std::uint32_t in_flight, Settings more = {}) {
+  more.emplace_back("in_flight", std::to_string(in_flight));
+  more.emplace_back("node.maker.attempts", "100");
+  return placed({"process", workers}, {"maker"}, more);
 }
 
 void mark(const Number& number, Arrays& out) {
@@ -52,8 +49,8 @@ bool is_marked(const Arrays& arrays, std::uint64_t value) {
 /// commander "numbers" -> processes "maker" of 9 MiB -> sequencer -> stream
 template <class Body>
 struct Large {
-  Large(const Settings& settings, std::uint64_t count, Body body)
-      : runtime{config_of(settings)},
+  Large(const Config& config, std::uint64_t count, Body body)
+      : runtime{config},
         numbers{graph, runtime, "numbers", CountTo{count}},
         maker{graph, runtime, "maker", {array<std::uint8_t>("bytes", {kBytes})}, std::move(body)} {
     flow::make_edge(numbers, maker);
@@ -75,9 +72,7 @@ struct Large {
     EXPECT_EQ(next, count);
     for (const auto& item : items) EXPECT_TRUE(is_marked(*item, item.sequence()));
     items.clear();
-    runtime.stop();
-    EXPECT_EQ(runtime.live_messages(), 0U);
-    EXPECT_TRUE(runtime.audit().broken.empty());
+    expect_right_books(runtime);
   }
 
   Runtime runtime;
@@ -91,28 +86,28 @@ struct Large {
 class Circulating : public TandemTest {};
 
 TEST_F(Circulating, AConsumerThatKeepsNone) {
-  Large large{settings_of(2, 8), 200, mark};
+  Large large{config_with(2, 8), 200, mark};
   large.expect_all(200, 0);
 }
 
 TEST_F(Circulating, AConsumerThatKeepsAsManyAsItMay) {
-  Large large{settings_of(2, 8), 60, mark};
+  Large large{config_with(2, 8), 60, mark};
   large.expect_all(60, 7);
 }
 
 TEST_F(Circulating, AConsumerThatKeepsSome) {
-  Large large{settings_of(1, 6), 100, mark};
+  Large large{config_with(1, 6), 100, mark};
   large.expect_all(100, 2);
 }
 
 TEST_F(Circulating, FewerBlocksThanWorkers) {
-  Large large{settings_of(3, 1), 60, mark};
+  Large large{config_with(3, 1), 60, mark};
   large.expect_all(60, 0);
 }
 
 TEST_F(Circulating, WorkersThatAreKilled) {
   auto random = random_generator();
-  Large large{settings_of(2, 6), 300, mark};
+  Large large{config_with(2, 6), 300, mark};
   large.runtime.start();
   std::jthread killer{[&large, &random](const std::stop_token& stop) {
     for (int kills = 0; kills < 20 && !stop.stop_requested(); ++kills) {
@@ -137,7 +132,7 @@ TEST_F(Circulating, AWorkerThatIsLeftOut) {
     }
   };
   Shared<std::atomic<int>> starts;
-  Large large{settings_of(2, 4, {{"node.maker.spares", "0"}}), 100, Body{starts.get()}};
+  Large large{config_with(2, 4, {{"node.maker.spares", "0"}}), 100, Body{starts.get()}};
   large.expect_all(100, 3);
 }
 
@@ -155,7 +150,7 @@ TEST_F(Circulating, AWorkerThatComesBackLateIsNoReasonToBlameTheConsumer) {
     }
   };
   Shared<std::atomic<int>> starts;
-  Large large{settings_of(1, 4, {{"node.maker.spares", "0"}, {"hold_timeout", "500 ms"}}), 20,
+  Large large{config_with(1, 4, {{"node.maker.spares", "0"}, {"hold_timeout", "500 ms"}}), 20,
               Body{starts.get()}};
   large.expect_all(20, 0);
 }

@@ -8,59 +8,24 @@
 #include <chrono>
 #include <cstdint>
 #include <new>
-#include <optional>
 #include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include <oneapi/tbb/flow_graph.h>
-
-#include <tandem/tandem.hpp>
-
+#include "support/line.hpp"
 #include "support/tandem_test.hpp"
 
 namespace tandem::test {
 namespace {
 
 using namespace std::chrono_literals;
-namespace flow = oneapi::tbb::flow;
-
-struct Number {
-  std::uint64_t value;
-};
-
-struct CountTo {
-  std::uint64_t end;
-  std::uint64_t next = 0;
-  std::optional<Number> operator()() {
-    if (next == end) return std::nullopt;
-    return Number{next++};
-  }
-};
-
 Number squared(const Number& number) { return {number.value * number.value}; }
-
-Settings settings_of(const std::string& in_flight, const std::vector<std::string>& nodes = {"maker"}) {
-  Settings settings{{"in_flight", in_flight}};
-  for (const std::string& node : nodes) {
-    settings.emplace_back("node." + node + ".placement", "process");
-    settings.emplace_back("node." + node + ".workers", "2");
-    settings.emplace_back("node." + node + ".attempts", "100");  // so that no message becomes an error
-  }
-  return settings;
-}
-
-void expect_right_books(Runtime& runtime) {
-  runtime.stop();
-  EXPECT_EQ(runtime.live_messages(), 0U);
-  EXPECT_TRUE(runtime.audit().broken.empty());
-}
 
 class Helping : public TandemTest {};
 
 TEST_F(Helping, OneItemAtATime) {
-  Runtime runtime{config_of(settings_of("1"))};
+  Runtime runtime{two_processes("1")};
   flow::graph graph;
   feeder_node<Number> numbers{graph, runtime, "numbers"};
   producer_node<Number, Number> maker{graph, runtime, "maker", squared};
@@ -81,7 +46,7 @@ TEST_F(Helping, OneItemAtATime) {
 TEST_F(Helping, TwoStreamsWhoseWorkersAreKilled) {
   static constexpr std::uint64_t kCount = 4000;
   auto random = random_generator();
-  Runtime runtime{config_of(settings_of("3", {"maker", "other"}))};
+  Runtime runtime{two_processes("3", {"maker", "other"})};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kCount}};
   producer_node<Number, Number> maker{graph, runtime, "maker", squared};
@@ -125,7 +90,7 @@ TEST_F(Helping, TwoStreamsWhoseWorkersAreKilled) {
 TEST_F(Helping, EndOfTheRunMeanwhile) {
   auto random = random_generator();
   for (int round = 0; round < 40; ++round) {
-    Runtime runtime{config_of(settings_of("2"))};
+    Runtime runtime{two_processes("2")};
     flow::graph graph;
     commander_node<Number> numbers{graph, runtime, "numbers", CountTo{1'000'000'000}};
     stream_node<Number> results{graph, runtime};
@@ -149,7 +114,7 @@ TEST_F(Helping, EndOfTheRunMeanwhile) {
 // No more than one waits at a time, so that the other worker is free.
 TEST_F(Helping, MessageBehindOneThatWaitsForIt) {
   constexpr std::uint64_t kCount = 2000;
-  Runtime runtime{config_of(settings_of("8"))};
+  Runtime runtime{two_processes("8")};
   flow::graph graph;
   void* const page = mmap(nullptr, sizeof(std::atomic<std::uint64_t>), PROT_READ | PROT_WRITE,
                           MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -21,22 +21,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Settings settings_of(const std::string& in_flight, const std::vector<std::string>& nodes = {"maker"}) {
-  Settings settings{{"in_flight", in_flight}};
-  for (const std::string& node : nodes) {
-    settings.emplace_back("node." + node + ".placement", "process");
-    settings.emplace_back("node." + node + ".workers", "2");
-    settings.emplace_back("node." + node + ".attempts", "100");  // so that no message becomes an error
-  }
-  return settings;
-}
-
-void expect_right_books(Runtime& runtime) {
-  runtime.stop();
-  EXPECT_EQ(runtime.live_messages(), 0U);
-  EXPECT_TRUE(runtime.audit().broken.empty());
-}
-
 // Long enough for who waits to be asleep, now and then.
 Number slowly(const Number& number) {
   std::this_thread::sleep_for(std::chrono::microseconds{number.value % 7 * 100});
@@ -46,7 +30,7 @@ Number slowly(const Number& number) {
 class Listening : public TandemTest {};
 
 TEST_F(Listening, OneItemAtATimeAfterPauses) {
-  Runtime runtime{config_of(settings_of("1"))};
+  Runtime runtime{two_processes("1")};
   flow::graph graph;
   feeder_node<Number> numbers{graph, runtime, "numbers"};
   producer_node<Number, Number> maker{graph, runtime, "maker", slowly};
@@ -68,7 +52,7 @@ TEST_F(Listening, OneItemAtATimeAfterPauses) {
 TEST_F(Listening, SeveralConsumersOfOneStreamWithWorkersThatAreKilled) {
   static constexpr std::uint64_t kCount = 2000;
   auto random = random_generator();
-  Runtime runtime{config_of(settings_of("6"))};
+  Runtime runtime{two_processes("6")};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kCount}};
   producer_node<Number, Number> maker{graph, runtime, "maker", slowly};
@@ -96,7 +80,7 @@ TEST_F(Listening, SeveralConsumersOfOneStreamWithWorkersThatAreKilled) {
 // Only one of the two can listen; what it reads may be the other's.
 TEST_F(Listening, TwoStreamsOfDifferentPace) {
   static constexpr std::uint64_t kCount = 1000;
-  Runtime runtime{config_of(settings_of("2", {"maker", "other"}))};
+  Runtime runtime{two_processes("2", {"maker", "other"})};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kCount}};
   producer_node<Number, Number> maker{graph, runtime, "maker", slowly};
@@ -127,9 +111,7 @@ TEST_F(Listening, TwoStreamsOfDifferentPace) {
 // The items of threads come without a worker that rings.
 TEST_F(Listening, ItemsOfThreadsInTheSameStream) {
   static constexpr std::uint64_t kCount = 1000;
-  Settings settings = settings_of("2");
-  settings.emplace_back("node.other.placement", "thread");
-  Runtime runtime{config_of(settings)};
+  Runtime runtime{two_processes("2")};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kCount}};
   commander_node<Number> more_numbers{graph, runtime, "more", CountTo{kCount}};
@@ -152,7 +134,7 @@ TEST_F(Listening, ItemsOfThreadsInTheSameStream) {
 }
 
 TEST_F(Listening, ATimeOutComesInTimeAndTheItemAfterIt) {
-  Runtime runtime{config_of(settings_of("1"))};
+  Runtime runtime{two_processes("1")};
   flow::graph graph;
   feeder_node<Number> numbers{graph, runtime, "numbers"};
   producer_node<Number, Number> maker{graph, runtime, "maker", [](const Number& number) {
@@ -182,7 +164,7 @@ TEST_F(Listening, ATimeOutComesInTimeAndTheItemAfterIt) {
 TEST_F(Listening, TheEndOfTheRunWakesWhoSleeps) {
   auto random = random_generator();
   for (int round = 0; round < 30; ++round) {
-    Runtime runtime{config_of(settings_of("2"))};
+    Runtime runtime{two_processes("2")};
     flow::graph graph;
     feeder_node<Number> numbers{graph, runtime, "numbers"};
     producer_node<Number, Number> maker{graph, runtime, "maker", slowly};
@@ -218,7 +200,7 @@ TEST_F(Listening, TheEndOfTheRunWakesWhoSleeps) {
 TEST_F(Listening, AMessageBehindOneThatWaitsForIt) {
   constexpr std::uint64_t kCount = 600;
   Shared<std::atomic<std::uint64_t>> done_to;
-  Runtime runtime{config_of(settings_of("6"))};
+  Runtime runtime{two_processes("6")};
   flow::graph graph;
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kCount}};
   producer_node<Number, Number> maker{graph, runtime, "maker", [done_to = done_to.get()](const Number& number) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <random>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,16 +20,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-Settings settings_of(std::uint32_t in_flight) {
-  return {{"in_flight", std::to_string(in_flight)},
-          {"node.work.placement", "process"},
-          {"node.work.workers", "2"},
-          {"node.work.attempts", "100"}};
-}
-
 /// feeder "steps" -> two processes "work" (twice the number) -> sequencer -> stream
 struct Loop {
-  explicit Loop(std::uint32_t in_flight = 64) : runtime{config_of(settings_of(in_flight))} {
+  explicit Loop(std::uint32_t in_flight = 64) : runtime{two_processes(std::to_string(in_flight), {"work"})} {
     flow::make_edge(steps, work);
     flow::make_edge(work, order);
     flow::make_edge(order, stream);
@@ -65,11 +59,6 @@ struct Loop {
     }
     ASSERT_EQ(taken, pushed);
   }
-  void expect_right_books() {
-    runtime.stop();
-    EXPECT_EQ(runtime.live_messages(), 0U);
-    EXPECT_TRUE(runtime.audit().broken.empty());
-  }
 
   Runtime runtime;
   flow::graph graph;
@@ -88,7 +77,7 @@ TEST_F(PacedPush, AllStepsComeThoughNobodyWaitsForThem) {
   Loop loop;
   loop.push_every(1ms, 300);
   loop.watch_all_come();
-  loop.expect_right_books();
+  expect_right_books(loop.runtime);
 }
 
 TEST_F(PacedPush, AllStepsComeWithPausesOfAnyLength) {
@@ -100,7 +89,7 @@ TEST_F(PacedPush, AllStepsComeWithPausesOfAnyLength) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 30'000});
   }
   loop.watch_all_come();
-  loop.expect_right_books();
+  expect_right_books(loop.runtime);
 }
 
 TEST_F(PacedPush, WhoWaitsLooksAfterThemItself) {
@@ -110,7 +99,7 @@ TEST_F(PacedPush, WhoWaitsLooksAfterThemItself) {
     ASSERT_TRUE(loop.take(loop.stream.next()));
     std::this_thread::sleep_for(500us);
   }
-  loop.expect_right_books();
+  expect_right_books(loop.runtime);
 }
 
 TEST_F(PacedPush, WhoSleepsAlreadyIsWoken) {
@@ -126,7 +115,7 @@ TEST_F(PacedPush, WhoSleepsAlreadyIsWoken) {
   }
   consumer.join();
   EXPECT_EQ(loop.taken, 300U);
-  loop.expect_right_books();
+  expect_right_books(loop.runtime);
 }
 
 TEST_F(PacedPush, ALoanThatWaitsForTheLastStepGetsIt) {
@@ -141,7 +130,7 @@ TEST_F(PacedPush, ALoanThatWaitsForTheLastStepGetsIt) {
   loop.steps.finish();
   consumer.join();
   EXPECT_EQ(loop.taken, 300U);
-  loop.expect_right_books();
+  expect_right_books(loop.runtime);
 }
 
 TEST_F(PacedPush, TheLastStepComesWhenTheLoopFinishes) {
@@ -152,7 +141,7 @@ TEST_F(PacedPush, TheLastStepComesWhenTheLoopFinishes) {
     loop.steps.finish();
     while (loop.take(loop.stream.next())) {}
     EXPECT_EQ(loop.taken, loop.pushed);
-    loop.expect_right_books();
+    expect_right_books(loop.runtime);
   }
 }
 
@@ -165,7 +154,7 @@ TEST_F(PacedPush, StepsComeThoughWorkersAreKilled) {
     if (!workers.empty()) kill(workers[random() % workers.size()], SIGKILL);
   }
   loop.watch_all_come();
-  loop.expect_right_books();
+  expect_right_books(loop.runtime);
 }
 
 TEST_F(PacedPush, TheEndOfTheRunLeavesNothingBehind) {
@@ -173,7 +162,7 @@ TEST_F(PacedPush, TheEndOfTheRunLeavesNothingBehind) {
     Loop loop;
     loop.push_every(500us, 10 + run);
     for (int step = 0; step < 3; ++step) loop.push();
-    loop.expect_right_books();
+    expect_right_books(loop.runtime);
   }
 }
 

@@ -55,7 +55,7 @@ Lease* Pool::take_any() noexcept {
 Lease* Pool::find(std::uint32_t area) noexcept {
   if (!is_below_limit(area)) return nullptr;
   if (Lease* const lease = table_.take(area)) return lease;
-  Lease* const lease = areas_[area].limit == kNoLimit ? find_any() : table_.take(unbound());
+  Lease* const lease = limit_ == kNoLimit ? find_any() : table_.take(unbound());
   if (lease == nullptr) return nullptr;
   if (lease->list != unbound()) unbind(*lease);
   bind(*lease, area);
@@ -77,13 +77,6 @@ bool Pool::give_up_one_for(std::uint32_t area) noexcept {
     unbind(*lease);
     table_.put_back(*lease);
     return true;
-  }
-  return false;
-}
-
-bool Pool::has_any() noexcept {
-  for (std::uint32_t list = 0; list <= where_.areas; ++list) {
-    if (table_.any(list)) return true;
   }
   return false;
 }

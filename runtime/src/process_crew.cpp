@@ -65,7 +65,7 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
   }
   if (large_blocks_) {
     circulation_.emplace(node.layout.stride(), pool.size(), static_cast<std::uint32_t>(numbers_.size()));
-    limit_blocks();
+    pool_.limit(circulation_->limit());
   }
 }
 
@@ -202,18 +202,14 @@ bool ProcessCrew::has_block(Worker& worker) {
   waited_for_block_ = true;
   if (now - *worker.waits_since < Circulation::kLongestWait || pool_.is_below_limit(area)) return false;
   circulation_->raise();
-  limit_blocks();
+  pool_.limit(circulation_->limit());
   return pool_.has(area);
 }
 
 void ProcessCrew::lent(Worker& worker) {
   const std::optional since = std::exchange(worker.waits_since, std::nullopt);
   circulation_->lend(since ? Clock::now() - *since : Clock::duration{0}, worker.service_nanoseconds);
-  limit_blocks();
-}
-
-void ProcessCrew::limit_blocks() {
-  for (std::uint32_t area = 0; area < numbers_.size(); ++area) pool_.limit(area, circulation_->limit());
+  pool_.limit(circulation_->limit());
 }
 
 void ProcessCrew::dispatch(Acts& acts) {

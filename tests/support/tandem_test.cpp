@@ -9,6 +9,7 @@
 #include <spdlog/spdlog.h>
 
 #include <tandem/audit.hpp>
+#include <tandem/runtime.hpp>
 #include <tandem/spawn.hpp>
 
 #include <algorithm>
@@ -210,6 +211,18 @@ Config placed(const Place& place, std::initializer_list<const char*> nodes, cons
     config.set("node." + node + ".workers", std::to_string(place.workers), "test");
   }
   return config;
+}
+
+Config two_processes(const std::string& in_flight, std::initializer_list<const char*> nodes) {
+  Settings settings{{"in_flight", in_flight}};
+  for (const char* const node : nodes) settings.emplace_back(std::string{"node."} + node + ".attempts", "100");
+  return placed({"process", 2}, nodes, settings);
+}
+
+void expect_right_books(Runtime& runtime) {
+  runtime.stop();
+  EXPECT_EQ(runtime.live_messages(), 0U);
+  EXPECT_TRUE(runtime.audit().broken.empty());
 }
 
 std::vector<std::string> log_lines() { return log_sink().lines(); }

@@ -16,6 +16,10 @@
 #include "processes.hpp"
 #include "shared.hpp"
 
+namespace tandem {
+class Runtime;
+}
+
 namespace tandem::test {
 
 /// Fails a test that leaves a process, a descriptor or a mapping of Tandem's memory behind. Everything that
@@ -60,6 +64,12 @@ Config config_of(const Settings& settings);
 
 /// The same, with the nodes placed as the parameter says.
 Config placed(const Place& place, std::initializer_list<const char*> nodes, const Settings& settings = {});
+
+/// Two worker processes for each node, which may be killed: no message becomes an error by that.
+Config two_processes(const std::string& in_flight, std::initializer_list<const char*> nodes = {"maker"});
+
+/// Stops the run; nothing of it is left, and the books are right.
+void expect_right_books(Runtime& runtime);
 
 /// Lines that the library has logged since the test began.
 std::vector<std::string> log_lines();

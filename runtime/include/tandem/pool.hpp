@@ -67,8 +67,8 @@ struct BlockAreas {
 ///
 /// A lease lends a block of the area of the worker that it is lent for. It keeps that block when it is
 /// returned, and is lent last-in-first-out, so that a consumer that keeps up works in a few hot blocks. Only
-/// when an area has no free block, and no lease is without one, is a block of another area given up for a new one; for an area
-/// with a limit, only when it is asked for.
+/// when an area has no free block, and no lease is without one, is a block of another area given up for a new one; where
+/// there is a limit, only when it is asked for.
 /// Threads   take(), has(), give_back(), back() and audit() by one thread at a time (the crew's lock);
 ///           ended() by any thread at any time.
 class Pool final : public LeaseOwner {
@@ -86,16 +86,14 @@ class Pool final : public LeaseOwner {
   [[nodiscard]] bool has(std::uint32_t area) noexcept {
     return is_below_limit(area) && (table_.any(area) || table_.any(unbound()));
   }
-  /// From now on, take() lends so many of the area at a time, and none of another's.
-  void limit(std::uint32_t area, std::uint32_t blocks) noexcept { areas_[area].limit = blocks; }
-  /// Whether fewer of the area are lent than its limit.
+  /// From now on, take() lends so many of each area at a time, and none of another's.
+  void limit(std::uint32_t blocks) noexcept { limit_ = blocks; }
+  /// Whether fewer of the area are lent than the limit.
   [[nodiscard]] bool is_below_limit(std::uint32_t area) noexcept {
-    return areas_[area].limit == kNoLimit || bound(area) - table_.count(area) < areas_[area].limit;
+    return limit_ == kNoLimit || bound(area) - table_.count(area) < limit_;
   }
   /// Takes a block that is not lent from another area, so that take() finds a lease for this one. False: all are lent.
   bool give_up_one_for(std::uint32_t area) noexcept;
-  /// Whether take() would find one at all.
-  [[nodiscard]] bool has_any() noexcept;
   /// Returns a lease that was taken and never handed on.
   void give_back(Lease& lease) noexcept;
   /// Makes sure that the lease's block has pages. A refused lease can carry an error, no value.
@@ -133,7 +131,6 @@ class Pool final : public LeaseOwner {
     std::uint32_t fresh = 0;           // blocks from here on were never lent
     std::vector<std::uint32_t> given;  // blocks before it that no lease has any more
     std::size_t backed_bytes = 0;      // of small blocks: pages exist from the area's beginning to here
-    std::uint32_t limit = kNoLimit;
   };
 
   std::uint32_t unbound() const noexcept { return where_.areas; }  // the list of leases without a block
@@ -161,6 +158,7 @@ class Pool final : public LeaseOwner {
   // Guarded by the crew's lock.
   std::vector<Area> areas_;
   std::uint32_t withdrawn_ = 0;
+  std::uint32_t limit_ = kNoLimit;
   int refusal_ = 0;  // errno of the first block that the system refused
 
   // Shared.

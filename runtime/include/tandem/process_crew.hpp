@@ -153,7 +153,6 @@ class ProcessCrew final : public Crew {
   Worker* choose(bool alone);
   bool has_block(Worker& worker);
   void lent(Worker& worker);
-  void limit_blocks();
   bool give_share(Worker& worker, Acts& acts);
   void measure(Worker& worker) const;
   void ask(Worker& worker, Lease& lease);
