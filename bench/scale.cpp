@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -44,6 +45,17 @@ struct Mark {
       : memory{kibibytes_of(getpid(), "VmRSS")}, processor{processor_seconds(runtime)}, time{Clock::now()} {}
 };
 
+// Until all workers have started: while the consumer does not ask, they are all that uses the processors.
+void wait_for_starts(const tandem::Runtime& runtime) {
+  constexpr std::chrono::milliseconds kLook{20};
+  const Clock::time_point end = Clock::now() + std::chrono::seconds{20};
+  for (double before = -1, now = 0; now - before > 0.0005 && Clock::now() < end;) {
+    before = processor_seconds(runtime);
+    std::this_thread::sleep_for(kLook);
+    now = processor_seconds(runtime);
+  }
+}
+
 // `take` is given each item, and counts it.
 template <class Results, class Take>
 Cost cost_of(const tandem::Runtime& runtime, Results& results, Consumer& consumer, std::uint64_t warm_up,
@@ -55,6 +67,8 @@ Cost cost_of(const tandem::Runtime& runtime, Results& results, Consumer& consume
       take(**item);
     }
   };
+  take_until(warm_up / 2);
+  wait_for_starts(runtime);
   take_until(warm_up);
   const Mark begin{runtime};
   take_until(consumer.all() - 1);

@@ -49,24 +49,17 @@ Lease* Pool::take(std::uint32_t area) noexcept {
 }
 
 Lease* Pool::take_any() noexcept {
-  return find_or_want([this] { return find_any(); });
+  return find_or_want([this] { return table_.take_any(); });
 }
 
 Lease* Pool::find(std::uint32_t area) noexcept {
   if (!is_below_limit(area)) return nullptr;
   if (Lease* const lease = table_.take(area)) return lease;
-  Lease* const lease = limit_ == kNoLimit ? find_any() : table_.take(unbound());
+  Lease* const lease = limit_ == kNoLimit ? table_.take_any() : table_.take(unbound());
   if (lease == nullptr) return nullptr;
   if (lease->list != unbound()) unbind(*lease);
   bind(*lease, area);
   return lease;
-}
-
-Lease* Pool::find_any() noexcept {
-  for (std::uint32_t list = where_.areas + 1; list-- > 0;) {
-    if (Lease* const lease = table_.take(list)) return lease;
-  }
-  return nullptr;
 }
 
 bool Pool::give_up_one_for(std::uint32_t area) noexcept {

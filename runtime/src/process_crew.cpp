@@ -23,6 +23,10 @@ constexpr std::uint64_t kPatienceNanoseconds = 100'000;
 // It is given so many at once as it is likely to finish in this time.
 constexpr std::uint64_t kTogetherNanoseconds = 4'000;
 constexpr std::uint64_t kMostTogether = 16;
+// To give a message to a worker that has nothing to do is worth so much of another's time: one that sleeps must be woken, and takes the
+// processor from others; one that is about to must be seen to by another processor.
+constexpr std::uint64_t kWakeNanoseconds = 20'000;
+constexpr std::uint64_t kStirNanoseconds = 2'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
 // worker stand for a moment, and then there may be hundreds.
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
@@ -169,6 +173,8 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   Worker* best = nullptr;
   Worker* waiting = nullptr;
+  std::uint64_t least = 0;
+  bool idle = false;
   std::size_t kept = 0;
   for (Worker& worker : workers_) {
     if (!worker.serves() || worker.held_up ||
@@ -179,7 +185,12 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
       if (worker.outstanding() == 0) ++kept;
       continue;
     }
-    if (best == nullptr || worker.outstanding() < best->outstanding()) best = &worker;
+    if (idle && worker.outstanding() == 0) continue;  // one is as good as the other
+    idle = idle || worker.outstanding() == 0;
+    const std::uint64_t cost = cost_of(worker);
+    if (best != nullptr && cost >= least) continue;
+    best = &worker;
+    least = cost;
   }
   if (best != nullptr && best->outstanding() == 0) return best;
   if (waiting != nullptr && waiting->waits_since) {
@@ -190,6 +201,13 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   }
   return best != nullptr && pending_.size() > kept ? best
                                                    : waiting;  // which asks for the next block that comes back
+}
+
+// What it costs to give it one more message, in time: what it has to do before, or to get it going. Tiny messages go to as few
+// workers as keep up with them.
+std::uint64_t ProcessCrew::cost_of(const Worker& worker) noexcept {
+  if (worker.outstanding() == 0) return worker.ringer.sleeps() ? kWakeNanoseconds : kStirNanoseconds;
+  return worker.outstanding() * (worker.service_nanoseconds > 0 ? worker.service_nanoseconds : kAheadNanoseconds);
 }
 
 // To have one, a worker that waits for long is lent one more.
@@ -230,10 +248,9 @@ void ProcessCrew::dispatch(Acts& acts) {
   publish(acts);
 }
 
-// As many as it does in a moment, and its part of what waits: to choose a worker for each would cost more than they do.
+// As many as it does in a moment: to choose a worker for each would cost more than they do.
 bool ProcessCrew::give_share(Worker& worker, Acts& acts) {
-  const std::uint64_t part = (pending_.size() + numbers_.size() - 1) / numbers_.size();
-  std::uint64_t left = std::min({worker.share, worker.depth - worker.outstanding(), part});
+  std::uint64_t left = std::min(worker.share, worker.depth - worker.outstanding());
   do {
     if (pending_.size() > 2) __builtin_prefetch(pending_[2].input.get(), 1);  // another thread wrote it
     Lease* const lease = next_job(acts, area_of(worker));

@@ -75,6 +75,8 @@ class Ringer {
     Memory::fence();
     return must_ring_now();
   }
+  /// Whether it looks as if the other side slept. Says nothing of what it has seen.
+  [[nodiscard]] bool sleeps() const noexcept { return (word_->load(std::memory_order_relaxed) & 1U) != 0; }
   /// The same for a caller that has made a fence of its own after it published.
   [[nodiscard]] bool must_ring_now() noexcept {
     const std::uint32_t now = word_->load(std::memory_order_relaxed);

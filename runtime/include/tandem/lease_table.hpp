@@ -43,10 +43,20 @@ class LeaseTable {
     if (index == kNone) return nullptr;
     free_[list] = next_[index];
     --counts_[list];
+    --in_lists_;
     if (next_[index] != kNone) __builtin_prefetch(&leases_[next_[index]], 1);  // it is likely to be the next
     Lease& lease = leases_[index];
     ++lease.generation;
     return &lease;
+  }
+
+  /// One of any list, the last before all others; null when all are lent.
+  [[nodiscard]] Lease* take_any() noexcept {
+    if (hot_first_ || in_lists_ == 0) collect();
+    if (in_lists_ == 0) return nullptr;
+    auto list = static_cast<std::uint32_t>(free_.size()) - 1;
+    while (free_[list] == kNone) --list;
+    return take(list);
   }
 
   /// Whether take() would find one.
@@ -110,6 +120,7 @@ class LeaseTable {
     const std::uint32_t list = free_.size() == 1 ? 0 : leases_[index].list;
     next_[index] = std::exchange(free_[list], index);
     ++counts_[list];
+    ++in_lists_;
   }
   std::uint32_t place_of(const Lease& lease) const noexcept {
     return static_cast<std::uint32_t>(&lease - leases_.get());
@@ -120,6 +131,7 @@ class LeaseTable {
   const std::unique_ptr<std::uint32_t[]> next_;  // by place
   std::vector<std::uint32_t> free_;              // by list: the place of the first
   std::vector<std::uint32_t> counts_;            // by list
+  std::uint32_t in_lists_ = 0;                   // the sum of them
   const bool hot_first_;
   alignas(64) std::atomic<std::uint32_t> returned_{kNone};
 };

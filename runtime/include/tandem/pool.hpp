@@ -141,7 +141,6 @@ class Pool final : public LeaseOwner {
   template <class Find>
   Lease* find_or_want(Find find) noexcept;
   Lease* find(std::uint32_t area) noexcept;
-  Lease* find_any() noexcept;
   void bind(Lease& lease, std::uint32_t area);
   void unbind(Lease& lease);
   Backing back_small(Lease& lease) noexcept;

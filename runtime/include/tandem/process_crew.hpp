@@ -151,6 +151,7 @@ class ProcessCrew final : public Crew {
 
   void launch(Worker& worker);
   Worker* choose(bool alone);
+  static std::uint64_t cost_of(const Worker& worker) noexcept;
   bool has_block(Worker& worker);
   void lent(Worker& worker);
   bool give_share(Worker& worker, Acts& acts);
