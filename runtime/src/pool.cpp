@@ -25,7 +25,7 @@ Pool::Pool(std::string node, Segment& segment, const BlockLayout& layout, const 
       layout_{layout},
       large_{layout.is_large()},
       where_{where},
-      table_{*this, where.count, where.areas + 1, large_},
+      table_{*this, where.count, where.areas + 1, true},
       areas_(where.areas) {
   for (Area& area : areas_) area.given.reserve(where.count);  // so that unbind() needs no memory
 }
