@@ -255,7 +255,8 @@ TEST_F(StoppedWorker, DoesNotHoldUpTheOthersAndGoesOn) {
   };
   Shared<Gate> started;
   Line<Checked> line{placed({"process", 2}, {"work"}, {{"deterministic", "false"}, {"in_flight", "64"}}),
-                     CountTo{kAll}, TellsItsStart{{1000}, started.get()}};
+                     CountTo{kAll},
+                     TellsItsStart{{50'000}, started.get()}};  // else one would do all that there is
   std::set<std::uint64_t> seen;
   std::set<int> workers;
   const auto take = [&](std::size_t until) {

@@ -82,6 +82,12 @@ fails "$stuck" listen -DNO_BELL_BACK
 fails "$stuck" listen -DNO_HELP
 fails "$stuck" listen -DNO_TELL
 
+holds hunger
+fails "$stuck" hunger -DLOOK_FIRST
+fails "$stuck" hunger -DCOUNT_LATE
+fails "$stuck" hunger -DNO_HURRY
+fails "$stuck" hunger -DNO_LOOK
+
 holds ring
 fails "$wrong" ring -DWEAK_PUBLISH
 fails "$wrong" ring -DWEAK_TAKE
@@ -103,6 +109,7 @@ if [[ ${1:-} == --long ]]; then
   holds leave -DNO_MUTEX
   holds leave -DMESSAGES=2
   holds listen -DREPLIES=3
+  holds hunger -DMESSAGES=12 -DIN_FLIGHT=6 -DEARLY=5
   holds promise -DMESSAGES=4 -DPROMISES=4
   holds ring -DMESSAGES=4 -DDEATHS=3
   holds recall -DREQUESTS=5

@@ -66,6 +66,20 @@ void Crew::answer_ask(Acts& acts) {
   take_inbox(acts);
   fail_pending(acts);
   if (!stopped_) dispatch(acts);
+  look_for_hunger(acts);
+}
+
+void Crew::feed_from(Source& source) {
+  const Hold hold{*this};
+  feeders_.push_back(&source);
+}
+
+void Crew::look_for_hunger(Acts& acts) {
+  if (feeders_.empty()) return;
+  const bool plenty = is_plenty();
+  if (plenty == has_plenty_.load(std::memory_order_relaxed)) return;
+  has_plenty_.store(plenty, std::memory_order_seq_cst);  // HUNGER: see Source::may_gather()
+  if (!plenty) acts.hurry = feeders_;
 }
 
 void Crew::wait_quiet() const noexcept {
@@ -121,6 +135,7 @@ void Crew::audit(Audit& audit) {
 
 void Crew::carry_out(Acts& acts) noexcept {
   wake(acts);
+  for (Source* const source : acts.hurry) source->hurry();
   if (is_frozen()) {
     const std::lock_guard lock{kept_mutex_};
     for (Handle& item : acts.emit) kept_.push_back(std::move(item));
@@ -301,6 +316,7 @@ void Crew::reclaim(Lease& lease, int attempt, bool alone) {
 void Crew::give_up(std::string reason, int worker, Acts& acts) {
   given_up_ = Failure{node_.name, 0, worker, 1, std::move(reason), {}};
   fail_pending(acts);
+  look_for_hunger(acts);
 }
 
 void Crew::fail_pending(Acts& acts) {

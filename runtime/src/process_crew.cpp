@@ -27,6 +27,8 @@ constexpr std::uint64_t kMostTogether = 16;
 // processor from others; one that is about to must be seen to by another processor.
 constexpr std::uint64_t kWakeNanoseconds = 20'000;
 constexpr std::uint64_t kStirNanoseconds = 2'000;
+// What keeps each worker at work for so long is plenty: whoever brings more is awake by then.
+constexpr std::uint64_t kPlentyNanoseconds = 100'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
 // worker stand for a moment, and then there may be hundreds.
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
@@ -207,7 +209,8 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
 // workers as keep up with them.
 std::uint64_t ProcessCrew::cost_of(const Worker& worker) noexcept {
   if (worker.outstanding() == 0) return worker.ringer.sleeps() ? kWakeNanoseconds : kStirNanoseconds;
-  return worker.outstanding() * (worker.service_nanoseconds > 0 ? worker.service_nanoseconds : kAheadNanoseconds);
+  return worker.outstanding() *
+         (worker.service_nanoseconds > 0 ? worker.service_nanoseconds : kAheadNanoseconds);
 }
 
 // To have one, a worker that waits for long is lent one more.
@@ -418,6 +421,16 @@ void ProcessCrew::ring_sleepers() noexcept {
   wake(acts);
 }
 
+bool ProcessCrew::is_plenty() const noexcept {
+  std::uint64_t messages = pending_.size();
+  std::uint64_t slowest = 0;
+  for (const Worker& worker : workers_) {
+    messages += worker.outstanding();
+    slowest = std::max(slowest, worker.service_nanoseconds);
+  }
+  return messages >= 2 * numbers_.size() && messages * slowest >= kPlentyNanoseconds * numbers_.size();
+}
+
 bool ProcessCrew::anybody_busy() const noexcept {
   return std::any_of(workers_.begin(), workers_.end(),
                      [](const Worker& worker) { return worker.outstanding() > 0; });
@@ -511,7 +524,7 @@ bool ProcessCrew::drain() {
       measure(worker);
     }
     any = any || is_asked();
-    if (any) answer_ask(acts);
+    if (any) answer_ask(acts);  // which looks for hunger, too
   }
   if (!any) return false;
   carry_out(acts);

@@ -1,5 +1,6 @@
 #include <tandem/source.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 
@@ -117,7 +118,7 @@ bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::ste
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
   // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one. A loop that
   // borrows has better to do.
-  const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };
+  const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };  // as in may_gather()
   if (reserve_ == 0 && linger_.wait(some_free)) return true;
   std::unique_lock lock{mutex_};
   // CREDIT: the flag before the look at the counts, both seq_cst; count_off() counts before it looks at the
@@ -218,14 +219,28 @@ void Source::count_off(Counter& gone, std::uint64_t count) noexcept {
     }
   }
   const bool credit = &gone != &left_ || (reserve_ > 0 && in_graph() == 0);
-  if (credit && sleeping_.load(std::memory_order_seq_cst) && sleeping_.exchange(false)) {  // CREDIT
-    { const std::lock_guard lock{mutex_}; }  // the emitter is asleep by now, or looks again
-    wake_.notify_one();
-  }
+  if (credit && sleeping_.load(std::memory_order_seq_cst) && !may_gather()) wake_emitter();  // CREDIT
   if (&gone == &ended_ && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
     listener_->credit_free(*this);
   }
   release(count);
+}
+
+// HUNGER: the credit is counted before the look at those it feeds, all seq_cst; each of them says that it has little left before it
+// looks for credits, in hurry(). Weaker: both could miss, and the credit would lie there until the emitter looks by itself.
+bool Source::may_gather() const noexcept {
+  return !feeds_.empty() && free_credits() <= std::int64_t{limit_ / 4} &&
+         std::all_of(feeds_.begin(), feeds_.end(), [](const Downstream* one) { return one->has_plenty(); });
+}
+
+void Source::hurry() noexcept {
+  if (free_credits() > 0 && sleeping_.load(std::memory_order_seq_cst)) wake_emitter();
+}
+
+void Source::wake_emitter() noexcept {
+  if (!sleeping_.exchange(false)) return;
+  { const std::lock_guard lock{mutex_}; }  // it is asleep by now, or looks again
+  wake_.notify_one();
 }
 
 void Source::end_input() noexcept {

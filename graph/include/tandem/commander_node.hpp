@@ -13,6 +13,7 @@
 #include <type_traits>
 #include <typeinfo>
 #include <utility>
+#include <vector>
 
 #include <oneapi/tbb/flow_graph.h>
 
@@ -146,6 +147,9 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
 
   void opened() override {
     hold_.take(*source_);
+    const std::vector<Crew*> crews = output_.crews();
+    for (Crew* const crew : crews) crew->feed_from(*source_);
+    source_->feed({crews.begin(), crews.end()});
     thread_ = std::thread{[this] { run(); }};
   }
 

@@ -52,6 +52,8 @@ class InputPort : public flow::function_node<Item<T>, flow::continue_msg, flow::
   virtual void accept(std::span<Handle> items) noexcept = 0;
 
   const Core& core() const noexcept { return core_; }
+  /// The workers that what comes here goes straight to; null: it goes elsewhere. In an open run.
+  virtual Crew* crew() noexcept { return nullptr; }
 
   /// What happens to an item of another Runtime: its block and its number mean something else here.
   static void refuse() noexcept {
@@ -98,6 +100,15 @@ class OutputPort : public flow::sender<Item<T>> {
     hand_to(*ours_.back(), items);
   }
   void emit(Handle item) noexcept { emit({&item, 1}); }
+
+  /// The workers that all items go straight to; empty, if some go elsewhere.
+  std::vector<Crew*> crews() const {
+    if (!others_.empty()) return {};
+    std::vector<Crew*> crews;
+    for (InputPort<T>* const port : ours_) crews.push_back(port->crew());
+    if (std::find(crews.begin(), crews.end(), nullptr) != crews.end()) return {};
+    return crews;
+  }
 
   /// Whether an edge leads from here.
   bool is_connected() const noexcept { return !ours_.empty() || !others_.empty(); }

@@ -97,6 +97,7 @@ class producer_node
     void accept(std::span<Handle> items) noexcept override {
       if (node_.core_->is_open()) node_.core_->crew(node_.index_).submit(items);
     }
+    Crew* crew() noexcept override { return &node_.core_->crew(node_.index_); }
 
    private:
     producer_node& node_;

@@ -15,6 +15,7 @@
 #include <tandem/packing.hpp>
 #include <tandem/pool.hpp>
 #include <tandem/run.hpp>
+#include <tandem/source.hpp>
 
 namespace tandem {
 
@@ -37,7 +38,7 @@ class Outlet {
 ///           so that a source is not put to sleep by the pump. mutex_ guards all members below it.
 ///           While it is held no handle is dropped, no item emitted and nobody woken: such things are
 ///           collected in Acts and done after. (Taking pages for a block is done under it.)
-class Crew : public Flushable {
+class Crew : public Flushable, public Downstream {
  public:
   Crew(const NodeInfo& node, Pool& pool, Outlet& outlet);
   Crew(const Crew&) = delete;
@@ -47,6 +48,10 @@ class Crew : public Flushable {
   /// Accepts messages: takes the handles over. Acted on at the end of the caller's Run. Never waits.
   void submit(std::span<Handle> inputs) noexcept;
   void flush() noexcept override;
+
+  /// The source's messages come straight here: it is told when the workers are about to run out of work. Before its first.
+  void feed_from(Source& source);
+  bool has_plenty() const noexcept override { return has_plenty_.load(std::memory_order_seq_cst); }  // HUNGER
 
   /// From now on messages are dropped, and so are those that no worker has begun.
   void stop() noexcept;
@@ -80,7 +85,8 @@ class Crew : public Flushable {
     std::vector<std::unique_ptr<PackedMessage>> unpack;  // done with
     std::vector<std::uint32_t> wake;                     // workers that must be told, by index within the crew
     std::vector<std::string> log;
-    bool stop = false;  // a body asked for the end of the run
+    std::vector<Source*> hurry;  // the workers are about to run out of messages
+    bool stop = false;           // a body asked for the end of the run
   };
 
   /// Whether somebody is awake who looks at is_asked() again before it sleeps, or will come soon enough. After a fence.
@@ -89,6 +95,10 @@ class Crew : public Flushable {
   virtual void dispatch(Acts& acts) = 0;
   /// Wakes the workers named by `acts`. Without the lock.
   virtual void wake(const Acts& acts) noexcept = 0;
+  /// Whether what waits and what the workers have keeps all of them at work for longer than a wake-up takes. Under the lock.
+  virtual bool is_plenty() const noexcept { return false; }
+  /// After messages have come or gone. Under the lock.
+  void look_for_hunger(Acts& acts);
   /// Workers at work now. Under the lock.
   virtual bool anybody_busy() const noexcept = 0;
   /// What the workers were asked, beside the blocks. Under the lock.
@@ -179,11 +189,13 @@ class Crew : public Flushable {
 
   std::vector<Handle> inputs_;  // by lease: the item it is made from, unless that is the message itself
   std::vector<std::unique_ptr<PackedMessage>> packed_;  // by lease; empty when messages are not packed here
+  std::vector<Source*> feeders_;
   std::optional<Failure> given_up_;
   bool waits_for_block_ = false;
   bool waits_for_room_ = false;
   bool refusal_told_ = false;
 
+  std::atomic<bool> has_plenty_{false};  // written under the lock
   std::atomic<bool> frozen_{false};
   std::mutex kept_mutex_;
   std::vector<Handle> kept_;

@@ -9,14 +9,20 @@ namespace tandem {
 /// microseconds; where work comes every few, both sides would do little else than sleep and wake. So a
 /// side that is about to sleep first lets others run (sched_yield(2), no busy loop while anybody else
 /// could use the processor), for about as long as a wake-up costs. When that was in vain it sleeps
-/// straight away the next few times, and twice as many each time that it is in vain again. It also was when the others took much
-/// longer to give the processor back: who sleeps is rung when something comes, and gets it sooner.
+/// straight away the next few times, and twice as many each time that it is in vain again, until it finds something that has come
+/// already. It also was in vain when the others took much longer to give the processor back: who sleeps is rung when something
+/// comes, and gets it sooner.
 /// Threads   one.
 class Linger {
  public:
   /// Returns true when ready() became true.
   template <class Ready>
   bool wait(Ready ready) noexcept {
+    if (ready()) {  // so it comes quickly
+      skip_ = 0;
+      penalty_ = 1;
+      return true;
+    }
     if (skip_ > 0) {
       --skip_;
       return false;

@@ -146,6 +146,7 @@ class ProcessCrew final : public Crew {
   bool somebody_looks() const noexcept override;
   void dispatch(Acts& acts) override;
   void wake(const Acts& acts) noexcept override;
+  bool is_plenty() const noexcept override;
   bool anybody_busy() const noexcept override;
   void audit_workers(Audit& audit) const override;
 

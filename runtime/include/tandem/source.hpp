@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <vector>
 
 #include <tandem/audit.hpp>
 #include <tandem/lease.hpp>
@@ -19,6 +20,16 @@
 namespace tandem {
 
 class Source;
+
+/// Whom a source's messages go to.
+class Downstream {
+ public:
+  /// Whether it has enough to do for now. By any thread.
+  virtual bool has_plenty() const noexcept = 0;
+
+ protected:
+  ~Downstream() = default;
+};
 
 /// Hears from a source what the nodes behind it must know. Called by any thread, without locks.
 class SourceListener {
@@ -91,6 +102,12 @@ class Source final : public LeaseOwner {
   /// From now on the last credit is lent only when all others are with users, so that nobody but the borrower
   /// may be able to free one. Before the first loan.
   void keep_reserve() noexcept { reserve_ = 1; }
+  /// Its messages go straight to these and to nobody else. While all of them have plenty to do, its emitter sleeps on until a
+  /// quarter of the credits are free: a wake-up costs more than a message does. Before the first acquire(). Empty: it is woken
+  /// for each credit. Lifetime: theirs is that of the runtime's state.
+  void feed(std::vector<const Downstream*> feeds) { feeds_ = std::move(feeds); }
+  /// One of them has not plenty to do any more.
+  void hurry() noexcept;
   /// Returns once the graph is done with all messages so far, or the source was stopped, or hopeless().
   void wait_empty(const std::function<bool()>& hopeless);
   /// After finish(): returns once the graph is done with all messages, or the source was stopped, or hopeless().
@@ -196,6 +213,8 @@ class Source final : public LeaseOwner {
     mine.store(mine.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
   void count_off(Counter& gone, std::uint64_t count) noexcept;
+  bool may_gather() const noexcept;
+  void wake_emitter() noexcept;
   void release(std::uint64_t count = 1) noexcept;
 
   // Constant after open().
@@ -208,6 +227,7 @@ class Source final : public LeaseOwner {
   std::uint32_t extra_ = 0;  // of them, beyond in_flight
   std::uint32_t reserve_ = 0;
   std::uint64_t all_sequencers_ = 0;
+  std::vector<const Downstream*> feeds_;
 
   // The lending and numbering side's: nobody else writes in this line, and who ends messages does not look at it.
   alignas(64) std::atomic<std::uint64_t> next_sequence_{0};
