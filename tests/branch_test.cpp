@@ -18,6 +18,27 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
+// ---- an edge that should not be ---------------------------------------------------------------------------------
+
+class ForeignEdge : public TandemTest {};
+
+TEST_F(ForeignEdge, LosesItsItemsAndNothingElse) {
+  Runtime runtime{config_of({})};
+  Runtime other_runtime{config_of({})};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{20}};
+  producer_node<Number, Number> work{graph, runtime, "work", [](const Number& in) { return in; }};
+  producer_node<Number, Number> foreign{graph, other_runtime, "foreign", [](const Number& in) { return in; }};
+  stream_node<Number> stream{graph, runtime};
+  flow::make_edge(numbers, foreign);
+  flow::make_edge(numbers, work);
+  flow::make_edge(work, stream);
+  int count = 0;
+  for (const auto& item : stream) count += item.ok() ? 1 : 0;
+  EXPECT_EQ(count, 20);
+  wait_log_line("an item of another Runtime was dropped");
+}
+
 // ---- producers without output --------------------------------------------------------------------------------
 
 struct Sums {

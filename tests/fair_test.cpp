@@ -1,10 +1,13 @@
 // Fairness: a slow body holds up its own message and no other; a slow commander or branch gets its share beside a fast one.
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdlib>
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "support/line.hpp"
@@ -47,6 +50,29 @@ TEST_P(SlowMessage, HoldsUpNoOther) {
   gate->open();
   EXPECT_EQ((*line.stream.next())->value, kSlow);
 
+  EXPECT_FALSE(line.stream.next());
+}
+
+// All that there is may be with one worker, while everybody sleeps: short messages go to few.
+TEST_P(SlowMessage, HoldsUpNoneThatCameBehindItWhileAllSlept) {
+  Shared<Gate> gate;
+  Line<Number> line{placed(GetParam(), {"work"}, {{"deterministic", "false"}, {"in_flight", "16"}}),
+                    CountTo{516}, [gate = gate.get()](const Number& in) {
+                      if (in.value == 500) wait_at(*gate);
+                      return in;
+                    }};
+  std::vector<Item<Number>> kept;
+  for (int taken = 0; taken < 500; ++taken) {
+    auto item = line.stream.next();
+    if (taken >= 484) kept.push_back(std::move(*item));
+  }
+  std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  kept.clear();  // the commander hands 16 out now, and nobody looks at what becomes of them
+  std::this_thread::sleep_for(std::chrono::milliseconds{50});
+
+  for (int taken = 0; taken < 15; ++taken) EXPECT_NE((*line.stream.next())->value, 500U);
+  gate->open();
+  EXPECT_EQ((*line.stream.next())->value, 500U);
   EXPECT_FALSE(line.stream.next());
 }
 

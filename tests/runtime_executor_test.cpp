@@ -486,6 +486,30 @@ int wait_for(std::uintptr_t word, int value) {
   return value;
 }
 
+// Short ones go to few workers, and so does at first what comes after them, until it turns out to take longer.
+TEST_P(GatedExecutors, RunCallsThatWaitForEachOtherAfterShortOnes) {
+  const int workers = GetParam().workers;
+  Shared<std::atomic<int>> there{0};
+  Runtime runtime{config()};
+  Executor calls{runtime, "calls"};
+  for (int call = 0; call < 200; ++call) ASSERT_EQ(calls.submit(add, call, 1).get(), call + 1);
+  for (int round = 1; round <= 3; ++round) {
+    std::this_thread::sleep_for(20ms);  // until all sleep
+    std::vector<Future<int>> all;
+    for (int call = 0; call < workers; ++call) {
+      all.push_back(calls.submit(
+          [](std::uintptr_t word, int until) {
+            auto& now = *reinterpret_cast<std::atomic<int>*>(word);
+            ++now;
+            while (now < until) usleep(100);
+            return until;
+          },
+          reinterpret_cast<std::uintptr_t>(there.get()), round * workers));
+    }
+    for (auto& one : all) ASSERT_EQ(one.get(), round * workers);
+  }
+}
+
 TEST_P(GatedExecutors, CancelWhatIsNotBegun) {
   Runtime runtime{config({{"in_flight", "8"}})};
   Executor calls{runtime, "calls"};

@@ -274,6 +274,11 @@ std::size_t Core::sources_to(const NodeInfo& node) const {
   return static_cast<std::size_t>(std::max<std::ptrdiff_t>(in_graph, 1));
 }
 
+bool Core::has_one_source() const noexcept {
+  return std::count_if(sources_.begin(), sources_.end(),
+                       [](const SourceEntry& entry) { return !entry.apart; }) == 1;
+}
+
 std::uint32_t Core::choose_in_flight() const {
   const std::size_t each = route_bytes();
   const std::size_t machine = available_memory();

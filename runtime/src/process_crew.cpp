@@ -194,7 +194,7 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
     best = &worker;
     least = cost;
   }
-  if (best != nullptr && best->outstanding() == 0) return best;
+  if (best != nullptr && (idle || least < kWakeNanoseconds)) return best;
   if (waiting != nullptr && waiting->waits_since) {
     const std::chrono::nanoseconds moving{node_.layout.stride() / kMovedBytesPerNanosecond};
     const std::uint32_t area = area_of(*waiting);
@@ -248,6 +248,11 @@ void ProcessCrew::dispatch(Acts& acts) {
     look_for_blocks_at_ = Clock::now() + kLookForBlocks;
     nudge_();
   }
+  // All that there is may be with one worker, which may never reply: then nothing else would wake the pump.
+  if (!relief_planned_ && can_relieve() && std::any_of(workers_.begin(), workers_.end(), has_ahead)) {
+    relief_planned_ = true;
+    nudge_();
+  }
   publish(acts);
 }
 
@@ -274,6 +279,7 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_room(Clock::time_point now)
   {
     const Hold hold{*this};
     if (waits_for_room()) dispatch(acts);
+    look_for_hunger(acts);
     waits = waits_for_room() && !ending_;
   }
   carry_out(acts);
@@ -292,6 +298,7 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point no
     if (!pump_looks_for_blocks_) return Clock::time_point::max();
     look_for_blocks_at_ = now + kLookForBlocks;
     dispatch(acts);
+    look_for_hunger(acts);
   }
   carry_out(acts);
   return now + kLookForBlocks;
@@ -356,28 +363,43 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
 }
 
 ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
-  auto next = Clock::time_point::max();
-  if (numbers_.size() < 2) return next;
   Acts acts;
+  auto next = Clock::time_point::max();
   {
-    const Hold hold{*this};
-    if (!can_relieve()) return next;
-    const Worker* const idle = idle_worker();
-    bool any = false;
-    for (Worker& worker : workers_) {
-      if (!worker.serves() || worker.held_up || worker.outstanding() < 2) continue;
-      const auto due = worker.busy_since + patience(worker, idle);
-      if (due > now || worker.replies.ready()) {
-        next = std::min(next, std::max(due, now));
-        continue;
+    const Hold hold{*this};  // who dispatches when it is let go finds relief_planned_ as it is left here
+    relief_planned_ = true;
+    while (can_relieve()) {
+      const Worker* const idle = idle_worker();
+      bool any = false;
+      next = Clock::time_point::max();
+      for (Worker& worker : workers_) {
+        if (!has_ahead(worker)) continue;
+        const auto due = worker.busy_since + patience(worker, idle);
+        if (due > now || worker.replies.ready()) {
+          next = std::min(next, std::max(due, now));
+          continue;
+        }
+        take_ahead_back(worker);
+        any = true;
       }
-      take_ahead_back(worker);
-      any = true;
+      if (!any) break;
+      dispatch(acts);  // those that get what was taken back may be held up in turn
+      look_for_hunger(acts);
     }
-    if (any) dispatch(acts);
+    relief_planned_ = next != Clock::time_point::max();
   }
   carry_out(acts);
   return next;
+}
+
+void ProcessCrew::will_relieve() noexcept {
+  const Hold hold{*this};
+  relief_planned_ = true;
+}
+
+// With messages behind the one that it may be at.
+bool ProcessCrew::has_ahead(const Worker& worker) {
+  return worker.serves() && !worker.held_up && worker.outstanding() > 1;
 }
 
 // How long a worker may be at one message before those behind it are taken back. Somebody idle is reason enough, unless
@@ -421,14 +443,20 @@ void ProcessCrew::ring_sleepers() noexcept {
   wake(acts);
 }
 
+// Without what cannot be counted on: what was taken back from a worker that has not noticed yet, and what waits for room.
 bool ProcessCrew::is_plenty() const noexcept {
+  if (waits_for_room()) return false;
   std::uint64_t messages = pending_.size();
-  std::uint64_t slowest = 0;
+  std::uint64_t work = 0;
+  std::uint64_t quickest = kAheadNanoseconds;
   for (const Worker& worker : workers_) {
+    if (!worker.serves() || worker.held_up || worker.service_nanoseconds == 0) continue;
     messages += worker.outstanding();
-    slowest = std::max(slowest, worker.service_nanoseconds);
+    work += worker.outstanding() * worker.service_nanoseconds;
+    quickest = std::min(quickest, worker.service_nanoseconds);
   }
-  return messages >= 2 * numbers_.size() && messages * slowest >= kPlentyNanoseconds * numbers_.size();
+  work += pending_.size() * quickest;
+  return messages >= 2 * numbers_.size() && work >= kPlentyNanoseconds * numbers_.size();
 }
 
 bool ProcessCrew::anybody_busy() const noexcept {
@@ -492,8 +520,7 @@ bool ProcessCrew::needs_pump(Clock::time_point it_comes) noexcept {
   if (!can_relieve()) return false;
   const Worker* const idle = idle_worker();
   return std::any_of(workers_.begin(), workers_.end(), [&](const Worker& worker) {
-    return worker.serves() && worker.outstanding() > 1 && !worker.held_up &&
-           worker.busy_since + patience(worker, idle) < it_comes;
+    return has_ahead(worker) && worker.busy_since + patience(worker, idle) < it_comes;
   });
 }
 
@@ -655,7 +682,10 @@ void ProcessCrew::accept_start(Worker& worker, const ReplyToken& reply, std::uin
     worker.arrived = true;
   } else if (reply.kind == ReplyKind::ready && worker.arrived) {
     worker.state = State::ready;
-    if (!worker.is_spare()) no_spares_ = false;  // what was in the way may be gone
+    if (!worker.is_spare()) {
+      no_spares_ = false;  // what was in the way may be gone
+      number_of(worker).failed_starts = 0;
+    }
     spare_failed_starts_ = 0;
     want_spares();
     acts.stop = acts.stop || reply.stop == 1;
@@ -738,6 +768,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     replace(worker, acts);
     take_inbox(acts);
     dispatch(acts);
+    look_for_hunger(acts);
   }
   carry_out(acts);
   if (acts.stop && !is_frozen()) stop_();

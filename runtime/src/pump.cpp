@@ -135,6 +135,7 @@ void Pump::run(std::promise<void> started) {
   std::optional<Interrupt> interrupt{std::in_place, own_bell_.number()};
   started.set_value();
   for (bool interrupted = false;;) {
+    for (ProcessCrew* const crew : crews_) crew->will_relieve();
     drain();
     const Clock::time_point now = Clock::now();
     Clock::time_point until = settle_late(now);

@@ -386,21 +386,22 @@ void Worker::work(const RequestToken& request) {
   try {
     const void* const input = find_input(request, input_arrays);
     run_body(*body_, node_, input, output, context_);
+    take_grants_back();
     reply(ReplyKind::done, request, {});
   } catch (...) {
     // Memory that ran out is not by itself the fault of this message, if there were others before it.
     const bool exhausted = is_exhausted();
+    take_grants_back();
     reply(ReplyKind::failed, request, exhausted ? memory_text_ : current_exception_text(),
           exhausted && has_worked_);
   }
   at_ = nullptr;
-  if (message_ || !granted_blocks_.empty()) ring_host();  // the user's destructor of a message may take long
+  if (message_) ring_host();  // the user's destructor of a message may take long
   drop_message();
-  take_grants_back();
   has_worked_ = true;
 }
 
-// What the host makes of them now is its own affair.
+// Before the reply, after which they may be another's: a thread that the body left behind ends this process if it writes there.
 void Worker::take_grants_back() {
   for (const auto& block : granted_blocks_) protect(*block);
   granted_blocks_.clear();

@@ -147,10 +147,14 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
 
   void opened() override {
     hold_.take(*source_);
-    const std::vector<Crew*> crews = output_.crews();
+    if (core_->has_one_source())
+      feed(output_.crews());  // another one's messages could keep the crews busy without end
+    thread_ = std::thread{[this] { run(); }};
+  }
+
+  void feed(const std::vector<Crew*>& crews) {
     for (Crew* const crew : crews) crew->feed_from(*source_);
     source_->feed({crews.begin(), crews.end()});
-    thread_ = std::thread{[this] { run(); }};
   }
 
   void join() noexcept override {

@@ -105,7 +105,7 @@ class OutputPort : public flow::sender<Item<T>> {
   std::vector<Crew*> crews() const {
     if (!others_.empty()) return {};
     std::vector<Crew*> crews;
-    for (InputPort<T>* const port : ours_) crews.push_back(port->crew());
+    for (InputPort<T>* const port : ours_) crews.push_back(&port->core() == &core_ ? port->crew() : nullptr);
     if (std::find(crews.begin(), crews.end(), nullptr) != crews.end()) return {};
     return crews;
   }

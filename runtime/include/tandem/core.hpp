@@ -186,6 +186,8 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
   Source& own_source(std::uint32_t node) noexcept { return *sources_[own_sources_.at(node)].source; }
   Split& split(std::uint32_t index) noexcept { return *splits_[index]; }
   Source& source_of_split(std::uint32_t index) noexcept { return *split_sources_[index]; }
+  /// Whether all messages of the graph come from one commander or feeder. In an open run.
+  bool has_one_source() const noexcept;
   const NodeInfo& node(std::uint32_t index) const noexcept { return *nodes_[index]; }
   /// Where shared arrays live; made at the first call.
   /// Errors    throws Error when that comes after worker processes were started, which would not have it; MemoryError.

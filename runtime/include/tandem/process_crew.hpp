@@ -75,6 +75,8 @@ class ProcessCrew final : public Crew {
   /// Takes messages back that a worker was given ahead and that wait behind a long one, and gives them to others; returns
   /// when to look again.
   Clock::time_point relieve(Clock::time_point now);
+  /// The pump is awake, and will relieve() before it sleeps: nobody need wake it for that.
+  void will_relieve() noexcept;
   /// Gives a message that waits for room in the store of shared arrays out when there is some. Returns when to look again.
   Clock::time_point look_for_room(Clock::time_point now);
   /// Lends one more block to a worker that has waited for one for long. Returns when to look again.
@@ -161,6 +163,7 @@ class ProcessCrew final : public Crew {
   void publish(Acts& acts);
   std::chrono::nanoseconds patience(const Worker& worker, const Worker* idle) const;
   bool can_relieve() const;
+  static bool has_ahead(const Worker& worker);
   const Worker* idle_worker() const;
   void take_ahead_back(Worker& worker);
   void answered(Worker& worker);
@@ -208,6 +211,7 @@ class ProcessCrew final : public Crew {
   std::vector<Number> numbers_;
   std::optional<Circulation> circulation_;  // none: blocks are small
   bool waited_for_block_ = false;           // some worker did, since the pump looked last
+  bool relief_planned_ = false;             // the pump comes to relieve() when the first is due, or sooner
   bool pump_looks_for_blocks_ = false;      // at:
   Clock::time_point look_for_blocks_at_;
   std::vector<std::uint32_t> to_launch_;

@@ -102,7 +102,7 @@ class Source final : public LeaseOwner {
   /// From now on the last credit is lent only when all others are with users, so that nobody but the borrower
   /// may be able to free one. Before the first loan.
   void keep_reserve() noexcept { reserve_ = 1; }
-  /// Its messages go straight to these and to nobody else. While all of them have plenty to do, its emitter sleeps on until a
+  /// Its messages go straight to these and to nobody else, and theirs all come from it. While all of them have plenty to do, its emitter sleeps on until a
   /// quarter of the credits are free: a wake-up costs more than a message does. Before the first acquire(). Empty: it is woken
   /// for each credit. Lifetime: theirs is that of the runtime's state.
   void feed(std::vector<const Downstream*> feeds) { feeds_ = std::move(feeds); }
