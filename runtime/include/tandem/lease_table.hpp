@@ -19,7 +19,7 @@ namespace tandem {
 class LeaseTable {
  public:
   /// All leases are in the last list at first. hot_first: whether take() looks for returned leases each time, and not only
-  /// when its list is empty. That costs more than it brings where what is lent is small.
+  /// when its list is empty. For messages, which are small, that costs more than it brings.
   LeaseTable(LeaseOwner& owner, std::uint32_t count, std::uint32_t lists = 1, bool hot_first = false)
       : count_{count},
         leases_{std::make_unique<Lease[]>(count)},
