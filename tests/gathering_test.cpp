@@ -75,64 +75,8 @@ TEST_P(GatheringBesideUsers, APlainNodeThatKeepsTheLast) {
   expect_right_books(runtime);
 }
 
-INSTANTIATE_TEST_SUITE_P(Items, GatheringBesideUsers, testing::Values(0, 1, 11, 12, 14, 15));
-
-// It gives three back while the node has plenty to do, for which nobody wakes the commander, and then keeps all that are left: when these
-// are done, the commander must hear of it.
-TEST_F(Gathering, AConsumerThatGivesFewBackAndNeedsOneMore) {
-  constexpr int kRounds = 400;
-  Line<Number> line{two_processes("16", {"work"}), CountForEver{}, [](const Number& number) {
-                      std::this_thread::sleep_for(300us);
-                      return number;
-                    }};
-  std::uint64_t next = 0;
-  const auto take = [&] {
-    auto item = line.stream.next();
-    EXPECT_EQ((*item)->value, next++);
-    return std::move(*item);
-  };
-  for (int round = 0; round < kRounds; ++round) {
-    for (int taken = 0; taken < 3; ++taken) take();
-    std::vector<Item<Number>> kept;
-    for (int taken = 0; taken < 14; ++taken) kept.push_back(take());
-  }
-  expect_right_books(line.runtime);
-}
-
-// The node has plenty to do all the time, but the commander's messages must get their turn.
-TEST_F(Gathering, ALoopThatKeepsTheSameWorkersBusy) {
-  constexpr std::uint64_t kCount = 500;
-  Runtime runtime{two_processes("16")};
-  flow::graph graph;
-  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{kCount}};
-  feeder_node<Number> pushed{graph, runtime, "pushed"};
-  producer_node<Number, Number> maker{graph, runtime, "maker", unevenly};
-  stream_node<Number> results{graph, runtime};
-  flow::make_edge(numbers, maker);
-  flow::make_edge(pushed, maker);
-  flow::make_edge(maker, results);
-  runtime.start();
-  std::atomic<bool> over{false};
-  std::jthread loop{[&] {
-    while (!over.load()) {
-      auto number = pushed.loan();
-      number->value = kCount;
-      pushed.push(std::move(number));
-    }
-    pushed.finish();
-  }};
-  std::uint64_t commanded = 0;
-  for (const auto& item : results) {
-    commanded += item->value < kCount ? 1 : 0;
-    if (commanded == kCount) over.store(true);
-  }
-  loop.join();
-  EXPECT_EQ(commanded, kCount);
-  expect_right_books(runtime);
-}
-
-// That the node has plenty to do says nothing, when it is of another's messages.
-TEST_F(Gathering, ALoopBesideAUserWhoKeepsTheCommandersItems) {
+// That the node has plenty to do says nothing, when it is of another's messages: the commander's must get their turn.
+TEST_P(GatheringBesideUsers, ALoopThatKeepsTheSameWorkersBusy) {
   constexpr std::uint64_t kCount = 300;
   Runtime runtime{two_processes("16")};
   flow::graph graph;
@@ -159,12 +103,36 @@ TEST_F(Gathering, ALoopBesideAUserWhoKeepsTheCommandersItems) {
     if (item->value == kCount) continue;
     if (++commanded == kCount) over.store(true);
     kept.push_back(std::move(item));
-    if (kept.size() > 13) kept.pop_front();
+    if (kept.size() > GetParam()) kept.pop_front();
   }
   loop.join();
   EXPECT_EQ(commanded, kCount);
   kept.clear();
   expect_right_books(runtime);
+}
+
+INSTANTIATE_TEST_SUITE_P(Items, GatheringBesideUsers, testing::Values(0, 1, 11, 12, 14, 15));
+
+// It gives three back while the node has plenty to do, for which nobody wakes the commander, and then keeps all that are left: when these
+// are done, the commander must hear of it.
+TEST_F(Gathering, AConsumerThatGivesFewBackAndNeedsOneMore) {
+  constexpr int kRounds = 400;
+  Line<Number> line{two_processes("16", {"work"}), CountForEver{}, [](const Number& number) {
+                      std::this_thread::sleep_for(300us);
+                      return number;
+                    }};
+  std::uint64_t next = 0;
+  const auto take = [&] {
+    auto item = line.stream.next();
+    EXPECT_EQ((*item)->value, next++);
+    return std::move(*item);
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    for (int taken = 0; taken < 3; ++taken) take();
+    std::vector<Item<Number>> kept;
+    for (int taken = 0; taken < 14; ++taken) kept.push_back(take());
+  }
+  expect_right_books(line.runtime);
 }
 
 // Its messages are given to the other one, but it still counts as having them.

@@ -170,7 +170,7 @@ void ProcessCrew::not_started(const Launcher::NotStarted& report) {
   launch_wanted();
 }
 
-// The one with the least to do that has a block. One that has nothing to do and no block keeps a message for the block
+// The one that has a block and costs the least. One that has nothing to do and no block keeps a message for the block
 // that comes back to it; when that takes as long as to move another's, it gets that.
 ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
   Worker* best = nullptr;

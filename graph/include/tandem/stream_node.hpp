@@ -383,9 +383,9 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   const std::shared_ptr<Core> core_;
   Input input_;
 
-  std::atomic<bool> waiting_{false};  // something is in queue_: for a look without the lock
-  static constexpr std::size_t kFew = 64;
-  std::atomic<bool> few_came_{true};  // when somebody looked last
+  std::atomic<bool> waiting_{false};       // something is in queue_: for a look without the lock
+  static constexpr std::size_t kFew = 64;  // so many are handed on sooner than the pump is awake
+  std::atomic<bool> few_came_{true};       // when somebody looked last
   std::atomic<bool> lingering_{false};
   Linger linger_;  // of the consumer that set lingering_
 
