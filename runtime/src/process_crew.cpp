@@ -14,9 +14,12 @@
 namespace tandem {
 namespace {
 
-// A worker is given as many messages ahead as it is likely to finish in this time: about as long as the host's threads may have to
-// wait for a processor, when the workers are busy on all of them. Of large blocks less, so that those in use stay few.
-constexpr std::uint64_t kAheadNanoseconds = 1'000'000;
+// A worker is given as many messages ahead as it is likely to finish in this time; of large blocks fewer, so that those in use stay
+// few.
+constexpr std::uint64_t kAheadNanoseconds = 2'000'000;
+// Four at least, unless they take longer than the host's threads may have to wait for a processor, when the workers are busy on all.
+constexpr std::uint64_t kAheadAtLeast = 4;
+constexpr std::uint64_t kSliceNanoseconds = 4'000'000;
 constexpr std::uint64_t kLargeAheadNanoseconds = 100'000;
 // It may be at one message for so long before those behind it are taken back.
 constexpr std::uint64_t kPatienceNanoseconds = 100'000;
@@ -585,10 +588,13 @@ void ProcessCrew::measure(Worker& worker) const {
   const std::uint64_t busy = std::exchange(worker.busy_nanoseconds, 0) / std::exchange(worker.busy_replies, 0);
   worker.service_nanoseconds =
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
+  std::uint64_t ahead = kLargeAheadNanoseconds / worker.service_nanoseconds;
+  if (!large_blocks_) {
+    const std::uint64_t in_a_slice = std::min(kAheadAtLeast, kSliceNanoseconds / worker.service_nanoseconds);
+    ahead = std::max(kAheadNanoseconds / worker.service_nanoseconds, in_a_slice);
+  }
   // One place of the ring stays for the request to end.
-  const std::uint64_t ahead = large_blocks_ ? kLargeAheadNanoseconds : kAheadNanoseconds;
-  worker.depth =
-      std::clamp<std::uint64_t>(ahead / worker.service_nanoseconds, kLeastAhead, worker.channel.capacity - 2);
+  worker.depth = std::clamp<std::uint64_t>(1 + ahead, kLeastAhead, worker.channel.capacity - 2);
   worker.share = std::clamp<std::uint64_t>(kTogetherNanoseconds / worker.service_nanoseconds, 1, kMostTogether);
 }
 
