@@ -37,6 +37,8 @@ constexpr std::uint64_t kPlentyNanoseconds = 100'000;
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
 // One that is at a message for so many times the usual time is held up, also while no other is idle.
 constexpr int kUsualTimes = 8;
+// While any lies ahead, how often somebody looks whether one is held up.
+constexpr std::chrono::milliseconds kLookForRelief{1};
 // How often a message that waits for room in the store of shared arrays looks for it.
 constexpr std::chrono::milliseconds kLookForRoom{1};
 // How often somebody looks whether a worker has waited for a block for too long.
@@ -392,7 +394,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
     relief_planned_ = next != Clock::time_point::max();
   }
   carry_out(acts);
-  return next;
+  return std::min(next, relief_planned_ ? now + kLookForRelief : next);
 }
 
 void ProcessCrew::will_relieve() noexcept {
@@ -517,14 +519,9 @@ bool ProcessCrew::has_work() noexcept {
   });
 }
 
-bool ProcessCrew::needs_pump(Clock::time_point it_comes) noexcept {
+bool ProcessCrew::needs_pump() noexcept {
   const Hold hold{*this};
-  if (!to_launch_.empty() || waits_for_room()) return true;
-  if (!can_relieve()) return false;
-  const Worker* const idle = idle_worker();
-  return std::any_of(workers_.begin(), workers_.end(), [&](const Worker& worker) {
-    return has_ahead(worker) && worker.busy_since + patience(worker, idle) < it_comes;
-  });
+  return !to_launch_.empty() || waits_for_room();
 }
 
 // Whether there is somebody for what another was given ahead.

@@ -205,17 +205,15 @@ bool Pump::help() noexcept {
 // The pump may have looked before, and may be on its way into a long sleep; its own bell lasts until it is heard.
 void Pump::leave(bool helped) noexcept {
   bool last = false;
-  auto pump_comes = Clock::time_point::max();  // it may be on its way into a long sleep
   {
     const std::lock_guard lock{awake_mutex_};
-    if (asleep_) pump_comes = sleeps_until_;
     last = --helpers_ == 0;
     if (last) helped_.store(false, std::memory_order_relaxed);
     if (last && asleep_) sleeper_.announce();
   }
   ring_sleepers();
   const bool needed = std::any_of(crews_.begin(), crews_.end(), [&](ProcessCrew* crew) {
-    return (last && crew->has_work()) || (helped && crew->needs_pump(pump_comes));
+    return (last && crew->has_work()) || (helped && crew->needs_pump());
   });
   if (needed) ring();
 }
@@ -252,10 +250,9 @@ void Pump::hear_workers(bool hear) const noexcept {
   epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, bell_.heard_at(), &entry);
 }
 
-void Pump::fall_asleep(Clock::time_point until) noexcept {
+void Pump::fall_asleep() noexcept {
   const std::lock_guard lock{awake_mutex_};
   asleep_ = true;
-  sleeps_until_ = until;
   if (helpers_ == 0) sleeper_.announce();
 }
 
@@ -309,7 +306,7 @@ void Pump::wait(Clock::time_point until) {
     const bool any = has_work() || linger_.wait([&] { return helped() || has_work(); });
     if (any && !helped() && Clock::now() < look_at_) return;
   }
-  fall_asleep(until);
+  fall_asleep();
   const Clock::time_point now = Clock::now();
   const Clock::time_point comes = promise(now);
   ring_sleepers();

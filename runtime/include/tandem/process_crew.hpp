@@ -59,8 +59,8 @@ class ProcessCrew final : public Crew {
   void ring_sleepers() noexcept;
   /// Whether drain() would find something to do.
   bool has_work() noexcept;
-  /// Whether there is something that only the pump does, or that it must look after before it comes by itself.
-  bool needs_pump(Clock::time_point it_comes) noexcept;
+  /// Whether there is something that only the pump does, and that it does not know of.
+  bool needs_pump() noexcept;
   /// Whether the sleeping pump comes by itself to look for messages that can wait. By the pump's thread, which looks at has_work()
   /// before it sleeps.
   void promise_to_come(bool soon) noexcept;

@@ -92,7 +92,7 @@ class Pump {
   void drain();
   bool has_work() const noexcept;
   void ring_sleepers() const noexcept;
-  void fall_asleep(Clock::time_point until) noexcept;
+  void fall_asleep() noexcept;
   void wake_up() noexcept;
   bool finished(Clock::time_point now);
   void wait(Clock::time_point until);
@@ -127,13 +127,12 @@ class Pump {
   std::deque<std::uint32_t> unsent_;  // slots whose request waits for room in the socket
   std::unique_ptr<Launcher> launcher_;
 
-  std::mutex awake_mutex_;  // guards the next six; held for a few instructions
+  std::mutex awake_mutex_;  // guards the next five; held for a few instructions
   Sleeper<> sleeper_;       // of the pump and the helpers: asleep when all of them are
   bool asleep_ = false;     // the pump, or it is about to be
   int helpers_ = 0;
   bool over_ = false;
   bool listens_ = false;             // some thread, in the pump's place
-  Clock::time_point sleeps_until_;   // while asleep_
   std::atomic<bool> helped_{false};  // there are some: for a look without the lock
 
   Linger linger_;
