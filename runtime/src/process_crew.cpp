@@ -16,11 +16,11 @@ namespace {
 
 // A worker is given as many messages ahead as it is likely to finish in this time; of large blocks fewer, so that those in use stay
 // few.
-constexpr std::uint64_t kAheadNanoseconds = 2'000'000;
-// Four at least, unless they take longer than the host's threads may have to wait for a processor, when the workers are busy on all.
-constexpr std::uint64_t kAheadAtLeast = 4;
-constexpr std::uint64_t kSliceNanoseconds = 4'000'000;
+constexpr std::uint64_t kAheadNanoseconds = 1'000'000;
 constexpr std::uint64_t kLargeAheadNanoseconds = 100'000;
+// And as many as in this time, which the host's threads may have to wait for a processor when the workers are busy on all: but no
+// more than half its share of all that can be in flight, so that some are left for another that comes back from a long message.
+constexpr std::uint64_t kSliceNanoseconds = 4'000'000;
 // It may be at one message for so long before those behind it are taken back.
 constexpr std::uint64_t kPatienceNanoseconds = 100'000;
 // It is given so many at once as it is likely to finish in this time.
@@ -28,7 +28,7 @@ constexpr std::uint64_t kTogetherNanoseconds = 4'000;
 constexpr std::uint64_t kMostTogether = 16;
 // To give a message to a worker that has nothing to do is worth so much of another's time: one that sleeps must be woken, and takes the
 // processor from others; one that is about to must be seen to by another processor.
-constexpr std::uint64_t kWakeNanoseconds = 20'000;
+constexpr std::uint64_t kWakeNanoseconds = 50'000;
 constexpr std::uint64_t kStirNanoseconds = 2'000;
 // What keeps each worker at work for so long is plenty: whoever brings more is awake by then.
 constexpr std::uint64_t kPlentyNanoseconds = 100'000;
@@ -587,7 +587,8 @@ void ProcessCrew::measure(Worker& worker) const {
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
   std::uint64_t ahead = kLargeAheadNanoseconds / worker.service_nanoseconds;
   if (!large_blocks_) {
-    const std::uint64_t in_a_slice = std::min(kAheadAtLeast, kSliceNanoseconds / worker.service_nanoseconds);
+    const std::uint64_t half_its_share = pool_.size() / numbers_.size() / 2;
+    const std::uint64_t in_a_slice = std::min(kSliceNanoseconds / worker.service_nanoseconds, half_its_share);
     ahead = std::max(kAheadNanoseconds / worker.service_nanoseconds, in_a_slice);
   }
   // One place of the ring stays for the request to end.

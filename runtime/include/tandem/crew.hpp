@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include <tandem/brief_mutex.hpp>
 #include <tandem/lease.hpp>
 #include <tandem/node.hpp>
 #include <tandem/packing.hpp>
@@ -172,7 +173,7 @@ class Crew : public Flushable, public Downstream {
   Pool& pool_;
   Outlet& outlet_;
 
-  std::mutex mutex_;
+  BriefMutex mutex_;
   std::deque<Job> pending_;
   bool stopped_ = false;
 
@@ -203,7 +204,7 @@ class Crew : public Flushable, public Downstream {
   std::atomic<int> flushing_{0};    // threads in flush_if_asked() or drain()
   std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
 
-  std::mutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only
+  BriefMutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only
   std::vector<Job> inbox_;
   std::vector<Job> taken_;  // guarded by mutex_; keeps its memory
 };
