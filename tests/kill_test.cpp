@@ -405,6 +405,44 @@ TEST(StoppedHost, DoesNotBlameItsWorkers) {
   close(ends[0]);
 }
 
+// Ten milliseconds each, more or less, in a process group of their own.
+HOST_PROGRAM(long_items_in_time) {
+  setpgid(0, 0);
+  Line<Number> line{
+      placed({"process", 2}, {"work"}, {{"node.work.deadline", "1 s"}, {"node.work.attempts", "1"}}),
+      CountForEver{}, [](const Number& in) {
+        busy(10'000'000);
+        return in;
+      }};
+  while (line.stream.next()) {
+    if (write(STDOUT_FILENO, "i", 1) != 1) return 1;
+  }
+  return 0;
+}
+
+// As with Ctrl-Z and fg: the bodies stand still with the host, for longer than their deadline.
+TEST(StoppedHost, DoesNotBlameWorkersThatWereStoppedWithIt) {
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const pid_t host = start_host_program("long_items_in_time", ends[1]);
+  close(ends[1]);
+  const auto read_items = [&](int count) {
+    char letter = 0;
+    while (count > 0 && read(ends[0], &letter, 1) == 1) --count;
+    return count == 0;
+  };
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_TRUE(read_items(10));
+    kill(-host, SIGSTOP);
+    std::this_thread::sleep_for(1200ms);  // what is tested is that time passes
+    kill(-host, SIGCONT);
+  }
+  EXPECT_TRUE(read_items(20)) << "it ended by an error";
+  kill(host, SIGKILL);
+  waitpid(host, nullptr, 0);
+  close(ends[0]);
+}
+
 class KilledHost : public TandemTest {
  protected:
   static constexpr int kGoneWithinMilliseconds = 10'000;

@@ -37,6 +37,8 @@ constexpr std::uint64_t kPlentyNanoseconds = 100'000;
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
 // One that is at a message for so many times the usual time is held up, also while no other is idle.
 constexpr int kUsualTimes = 8;
+// While deadlines run, the host looks whether it stands still itself four times in each, but no more often than this.
+constexpr std::chrono::milliseconds kLookForDeadlines{10};
 // While any lies ahead, how often somebody looks whether one is held up.
 constexpr std::chrono::milliseconds kLookForRelief{1};
 // How often a message that waits for room in the store of shared arrays looks for it.
@@ -914,8 +916,13 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
   const bool any = node_.config.deadline || node_.config.start == Start::spawn;
   if (!any || node_.config.wait_for_debugger) return next;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> overdue;
+  const std::chrono::nanoseconds shortest =
+      node_.config.deadline ? *node_.config.deadline : std::chrono::nanoseconds{node_.config.start_within};
+  const auto look = std::max<std::chrono::nanoseconds>(shortest / 4, kLookForDeadlines);
   {
     const Hold hold{*this};
+    const auto since_last = now - std::exchange(deadlines_looked_at_, now);
+    if (since_last > look) forgive(since_last - look, now);
     for (Worker& worker : workers_) {
       const bool before = worker.overdue;
       next = std::min(next, enforce_deadline(worker, now));
@@ -923,7 +930,16 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
     }
   }
   for (const auto& [slot, incarnation] : overdue) inspect_(slot, incarnation);
-  return next;
+  return next == Clock::time_point::max() ? next : std::min(next, now + look);
+}
+
+// The host stood still for so long: it was stopped, or had no processor. What it was about to give out came to the workers only now, and they
+// may have stood still with it.
+void ProcessCrew::forgive(std::chrono::nanoseconds time, Clock::time_point now) noexcept {
+  for (Worker& worker : workers_) {
+    for (Clock::time_point* const since : {&worker.busy_since, &worker.launched})
+      *since = std::max(*since, std::min(now, *since + time));
+  }
 }
 
 // Returns when to look again.

@@ -68,7 +68,8 @@ class ProcessCrew final : public Crew {
   bool hurry() noexcept;
   /// Asks for the processes that are wanted by now.
   void launch_wanted();
-  /// Has the stack of workers read whose message is over its deadline, and kills them; returns when to look again.
+  /// Has the stack of workers read whose message is over its deadline, and kills them; returns when to look again. Time in which the host
+  /// itself stood still does not count.
   Clock::time_point enforce_deadlines(Clock::time_point now);
   /// Where an overdue worker stood; empty: unknown. It is killed now.
   void inspected(Launcher::Inspected seen);
@@ -178,6 +179,7 @@ class ProcessCrew final : public Crew {
   void condemn(Worker& worker, std::string reason);
   void accept_start(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   Clock::time_point enforce_deadline(Worker& worker, Clock::time_point now);
+  void forgive(std::chrono::nanoseconds time, Clock::time_point now) noexcept;
   std::string how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts);
   void take_back(Worker& worker, const std::string& how, bool counts, Acts& acts);
   void count_end(Worker& worker, State before, bool idled, const std::string& how, Acts& acts);
@@ -214,6 +216,7 @@ class ProcessCrew final : public Crew {
   bool relief_planned_ = false;             // the pump comes to relieve() when the first is due, or sooner
   bool pump_looks_for_blocks_ = false;      // at:
   Clock::time_point look_for_blocks_at_;
+  Clock::time_point deadlines_looked_at_;
   std::vector<std::uint32_t> to_launch_;
   int spare_ends_ = 0;           // of spares, since the last that was of use
   int spare_failed_starts_ = 0;  // since the last that started
