@@ -35,12 +35,16 @@ constexpr std::uint64_t kPlentyNanoseconds = 100'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
 // worker stand for a moment, and then there may be hundreds.
 constexpr std::uint64_t kTakeBackNanoseconds = 10'000;
+constexpr std::uint64_t kTakeAllBackNanoseconds = 1'000'000;  // at most
 // One that is at a message for so many times the usual time is held up, also while no other is idle.
 constexpr int kUsualTimes = 8;
-// While deadlines run, the host looks whether it stands still itself four times in each, but no more often than this.
-constexpr std::chrono::milliseconds kLookForDeadlines{10};
-// While any lies ahead, how often somebody looks whether one is held up.
-constexpr std::chrono::milliseconds kLookForRelief{1};
+// While deadlines run, the host looks so many times in each whether it stood still itself, no more and no less often than this.
+constexpr int kLooksInDeadline = 16;
+constexpr std::chrono::nanoseconds kOftenestLook{1'000'000};
+constexpr std::chrono::nanoseconds kRarestLook{1'000'000'000};
+// While any lies ahead, how often somebody looks whether one is held up; more rarely where all take so many times as long.
+constexpr std::chrono::nanoseconds kLookForRelief{1'000'000};
+constexpr std::uint64_t kLooksForRelief = 64;
 // How often a message that waits for room in the store of shared arrays looks for it.
 constexpr std::chrono::milliseconds kLookForRoom{1};
 // How often somebody looks whether a worker has waited for a block for too long.
@@ -372,6 +376,7 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
 ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
   Acts acts;
   auto next = Clock::time_point::max();
+  std::chrono::nanoseconds quickest = kRarestLook;
   {
     const Hold hold{*this};  // who dispatches when it is let go finds relief_planned_ as it is left here
     relief_planned_ = true;
@@ -379,8 +384,10 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
       const Worker* const idle = idle_worker();
       bool any = false;
       next = Clock::time_point::max();
+      quickest = kRarestLook;
       for (Worker& worker : workers_) {
         if (!has_ahead(worker)) continue;
+        quickest = std::min(quickest, std::chrono::nanoseconds{worker.service_nanoseconds / kLooksForRelief});
         const auto due = worker.busy_since + patience(worker, idle);
         if (due > now || worker.replies.ready()) {
           next = std::min(next, std::max(due, now));
@@ -396,7 +403,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
     relief_planned_ = next != Clock::time_point::max();
   }
   carry_out(acts);
-  return std::min(next, relief_planned_ ? now + kLookForRelief : next);
+  return next == Clock::time_point::max() ? next : std::min(next, now + std::max(quickest, kLookForRelief));
 }
 
 void ProcessCrew::will_relieve() noexcept {
@@ -412,7 +419,8 @@ bool ProcessCrew::has_ahead(const Worker& worker) {
 // How long a worker may be at one message before those behind it are taken back. Somebody idle is reason enough, unless
 // it lacks a block: to give up another area's for it takes about so long.
 std::chrono::nanoseconds ProcessCrew::patience(const Worker& worker, const Worker* idle) const {
-  std::uint64_t wait = kPatienceNanoseconds + kTakeBackNanoseconds * worker.outstanding();
+  std::uint64_t wait =
+      kPatienceNanoseconds + std::min(kTakeBackNanoseconds * worker.outstanding(), kTakeAllBackNanoseconds);
   if (idle == nullptr) wait = std::max<std::uint64_t>(10 * wait, kUsualTimes * worker.service_nanoseconds);
   const bool has_block = !large_blocks_ || (idle != nullptr && pool_.has(area_of(*idle)));
   return std::chrono::nanoseconds{wait + (has_block ? 0 : node_.layout.stride())};
@@ -589,7 +597,7 @@ void ProcessCrew::measure(Worker& worker) const {
       worker.service_nanoseconds == 0 ? busy : (worker.service_nanoseconds * 7 + busy) / 8 + 1;
   std::uint64_t ahead = kLargeAheadNanoseconds / worker.service_nanoseconds;
   if (!large_blocks_) {
-    const std::uint64_t half_its_share = pool_.size() / numbers_.size() / 2;
+    const std::uint64_t half_its_share = pool_.usable() / numbers_.size() / 2;
     const std::uint64_t in_a_slice = std::min(kSliceNanoseconds / worker.service_nanoseconds, half_its_share);
     ahead = std::max(kAheadNanoseconds / worker.service_nanoseconds, in_a_slice);
   }
@@ -916,13 +924,13 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
   const bool any = node_.config.deadline || node_.config.start == Start::spawn;
   if (!any || node_.config.wait_for_debugger) return next;
   std::vector<std::pair<std::uint32_t, std::uint32_t>> overdue;
-  const std::chrono::nanoseconds shortest =
-      node_.config.deadline ? *node_.config.deadline : std::chrono::nanoseconds{node_.config.start_within};
-  const auto look = std::max<std::chrono::nanoseconds>(shortest / 4, kLookForDeadlines);
+  const std::chrono::nanoseconds start_within = node_.config.start_within;
+  std::chrono::nanoseconds shortest = node_.config.deadline.value_or(start_within);
+  if (node_.config.start == Start::spawn) shortest = std::min(shortest, start_within);
+  const auto look = std::clamp(shortest / kLooksInDeadline, kOftenestLook, kRarestLook);
   {
     const Hold hold{*this};
-    const auto since_last = now - std::exchange(deadlines_looked_at_, now);
-    if (since_last > look) forgive(since_last - look, now);
+    forgive_standstill(now, look);
     for (Worker& worker : workers_) {
       const bool before = worker.overdue;
       next = std::min(next, enforce_deadline(worker, now));
@@ -930,15 +938,26 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
     }
   }
   for (const auto& [slot, incarnation] : overdue) inspect_(slot, incarnation);
-  return next == Clock::time_point::max() ? next : std::min(next, now + look);
+  deadlines_run_ = next != Clock::time_point::max();
+  return deadlines_run_ ? std::min(next, now + look) : next;
 }
 
-// The host stood still for so long: it was stopped, or had no processor. What it was about to give out came to the workers only now, and they
-// may have stood still with it.
-void ProcessCrew::forgive(std::chrono::nanoseconds time, Clock::time_point now) noexcept {
+// A look that comes late means that the host stood still: it was stopped, or had no processor. What it was about to give out came to the
+// workers only now, and they may have stood still with it. Only a `look` of that time counts, and that only when looks come late one
+// after the other, so that deadlines end all the same.
+void ProcessCrew::forgive_standstill(Clock::time_point now, std::chrono::nanoseconds look) noexcept {
+  const auto since_last = now - std::exchange(deadlines_looked_at_, now);
+  const bool late = since_last > 2 * look;
+  const bool again = std::exchange(stood_still_, late && deadlines_run_);
+  if (!late) return;
+  const auto time = again ? since_last - look : since_last;
+  const auto shift = [&](Clock::time_point& since, Clock::time_point most) {
+    since = std::max(since, std::min(most, since + time));
+  };
   for (Worker& worker : workers_) {
-    for (Clock::time_point* const since : {&worker.busy_since, &worker.launched})
-      *since = std::max(*since, std::min(now, *since + time));
+    if (node_.config.deadline) shift(worker.busy_since, now);
+    shift(worker.launched, now);
+    if (worker.overdue) shift(worker.kill_at, now + kInspectWithin);
   }
 }
 

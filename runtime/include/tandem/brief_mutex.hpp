@@ -4,7 +4,7 @@
 
 namespace tandem {
 
-/// A mutex for what takes a few instructions: who finds it taken tries again for a moment before it sleeps, since a sleep and a
+/// A mutex for what mostly takes a few instructions: who finds it taken tries again for a moment before it sleeps, since a sleep and a
 /// wake-up cost more than the wait. It does sleep in the end, so a holder that has lost the processor gets it back.
 /// Source    PTHREAD_MUTEX_ADAPTIVE_NP of the GNU C library, which learns how long is worth it.
 class BriefMutex {

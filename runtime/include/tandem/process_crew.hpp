@@ -179,7 +179,7 @@ class ProcessCrew final : public Crew {
   void condemn(Worker& worker, std::string reason);
   void accept_start(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   Clock::time_point enforce_deadline(Worker& worker, Clock::time_point now);
-  void forgive(std::chrono::nanoseconds time, Clock::time_point now) noexcept;
+  void forgive_standstill(Clock::time_point now, std::chrono::nanoseconds look) noexcept;
   std::string how_it_ended(Worker& worker, const std::string& cause, bool& counts, Acts& acts);
   void take_back(Worker& worker, const std::string& how, bool counts, Acts& acts);
   void count_end(Worker& worker, State before, bool idled, const std::string& how, Acts& acts);
@@ -217,6 +217,8 @@ class ProcessCrew final : public Crew {
   bool pump_looks_for_blocks_ = false;      // at:
   Clock::time_point look_for_blocks_at_;
   Clock::time_point deadlines_looked_at_;
+  bool deadlines_run_ = false;  // some did then
+  bool stood_still_ = false;    // the host, before that look
   std::vector<std::uint32_t> to_launch_;
   int spare_ends_ = 0;           // of spares, since the last that was of use
   int spare_failed_starts_ = 0;  // since the last that started
