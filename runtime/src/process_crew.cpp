@@ -936,10 +936,11 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadlines(Clock::time_point 
       next = std::min(next, enforce_deadline(worker, now));
       if (worker.overdue && !before) overdue.emplace_back(first_slot_ + index_of(worker), worker.incarnation);
     }
+    deadlines_run_ = next != Clock::time_point::max();
+    if (deadlines_run_) next = std::min(next, now + look);
   }
   for (const auto& [slot, incarnation] : overdue) inspect_(slot, incarnation);
-  deadlines_run_ = next != Clock::time_point::max();
-  return deadlines_run_ ? std::min(next, now + look) : next;
+  return next;
 }
 
 // A look that comes late means that the host stood still: it was stopped, or had no processor. What it was about to give out came to the
