@@ -11,13 +11,18 @@ constexpr std::size_t kAlwaysInCache = 8 << 20;
 constexpr double kWorthATrial = 0.1;
 constexpr std::uint32_t kLook = 16;  // messages of each worker
 constexpr std::uint32_t kMostLooks = 256;
-// One more is kept when it brings so much at least; it takes memory, too.
-constexpr double kGain = 0.97;
+constexpr std::uint32_t kFirstTrial = 4;  // looks before it
+// So many times each block is lent before what was in the cache before a trial is not any more.
+constexpr std::uint32_t kSettle = 2;
+// More are kept when they bring so much at least; they take memory, too.
+constexpr double kGain = 0.95;
 // A wait that is longer was somebody's rest, or the machine's.
 constexpr std::chrono::nanoseconds kLongestCounted{10'000'000};
 
-std::uint32_t blocks_in_cache(std::size_t block_bytes, std::uint32_t blocks) {
-  const std::size_t fit = std::max<std::size_t>(kAlwaysInCache / std::max<std::size_t>(block_bytes, 1), 1);
+// One for each worker at least.
+std::uint32_t blocks_in_cache(std::size_t block_bytes, std::uint32_t blocks, std::uint32_t workers) {
+  const std::size_t fit =
+      std::max<std::size_t>(kAlwaysInCache / std::max<std::size_t>(block_bytes, 1), workers);
   return static_cast<std::uint32_t>(std::min<std::size_t>(fit, std::max<std::uint32_t>(blocks, 1)));
 }
 
@@ -25,20 +30,24 @@ std::uint32_t blocks_in_cache(std::size_t block_bytes, std::uint32_t blocks) {
 
 Circulation::Circulation(std::size_t block_bytes, std::uint32_t blocks, std::uint32_t workers) noexcept
     : most_{std::max<std::uint32_t>(blocks, 1)},
-      least_{blocks_in_cache(block_bytes, blocks)},
+      least_{blocks_in_cache(block_bytes, blocks, workers)},
       look_{kLook * workers},
+      few_{std::max<std::uint32_t>(workers / 2, 1)},
       limit_{least_},
       try_less_after_{look_},
-      try_more_after_{look_} {}
+      try_more_after_{kFirstTrial * look_},
+      step_{few_} {}
 
 void Circulation::raise() noexcept {
-  std::uint32_t limit = limit_ + std::max<std::uint32_t>(limit_ / 4, 1);
+  std::uint32_t limit = limit_ + a_few();
   if (trial_ == Trial::less) {
     try_less_after_ = later(try_less_after_);
     limit = std::max(limit, before_);
   }
   set_limit(std::min(most_, limit), Trial::none);
 }
+
+std::uint32_t Circulation::a_few() const noexcept { return std::max(limit_ / 4, few_); }
 
 std::uint32_t Circulation::later(std::uint32_t after) const noexcept {
   return std::min(after * 2, look_ * kMostLooks);
@@ -49,7 +58,7 @@ void Circulation::set_limit(std::uint32_t limit, Trial trial) noexcept {
   cost_before_ = lends_ == 0 ? 0 : costs_ / lends_;
   limit_ = limit;
   trial_ = trial;
-  first_ = look_;
+  first_ = kSettle * limit;
   lends_ = 0;
   waits_ = 0;
   costs_ = 0;
@@ -74,15 +83,16 @@ void Circulation::judge() noexcept {
     const bool more = trial_ == Trial::more;
     const bool right = more ? cost < kGain * cost_before_ : kGain * cost <= cost_before_;
     std::uint32_t& again = more ? try_more_after_ : try_less_after_;
-    again = right ? look_ : later(again);
-    // Where one more brings nothing, two may: a consumer that keeps some needs more than those.
-    if (more) step_ = right || limit_ == most_ ? 1 : step_ * 2;
+    again = right ? (more ? kFirstTrial : 1) * look_ : later(again);
+    // Where a few more bring nothing, twice as many may: a consumer that keeps some needs more than those.
+    if (more) step_ = right || limit_ == most_ ? few_ : step_ * 2;
     if (!right) return set_limit(before_, Trial::none);
     trial_ = Trial::none;
   }
   if (lends_ >= try_more_after_ && limit_ < most_ && waits_ > kWorthATrial * costs_)
     return set_limit(std::min(limit_ + step_, most_), Trial::more);
-  if (lends_ >= try_less_after_ && limit_ > least_) return set_limit(std::max(limit_ / 2, least_), Trial::less);
+  if (lends_ >= try_less_after_ && limit_ > least_)
+    return set_limit(limit_ - std::min(a_few(), limit_ - least_), Trial::less);
   // Older messages count for less and less.
   if (lends_ >= 2 * std::max(try_less_after_, try_more_after_)) {
     lends_ /= 2;

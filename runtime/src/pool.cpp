@@ -31,17 +31,20 @@ Pool::Pool(std::string node, Segment& segment, const BlockLayout& layout, const 
 }
 
 template <class Find>
-Lease* Pool::find_or_want(Find find) noexcept {
-  Lease* lease = find();
-  if (lease == nullptr) {
+auto Pool::find_or_want(Find find) noexcept {
+  auto found = find();
+  if (!found) {
     // WANT(lease): pairs with ended(). Either ended() sees the flag after its put, or the second
     // look here sees the put. Weaker than seq_cst: both could miss, and the message would wait.
     wanted_.store(true, std::memory_order_seq_cst);
-    lease = find();
-    if (lease == nullptr) return nullptr;
-    wanted_.store(false, std::memory_order_relaxed);
+    found = find();
+    if (found) wanted_.store(false, std::memory_order_relaxed);
   }
-  return lease;
+  return found;
+}
+
+bool Pool::has_or_wants(std::uint32_t area) noexcept {
+  return find_or_want([this, area] { return has(area); });
 }
 
 Lease* Pool::take(std::uint32_t area) noexcept {
@@ -53,7 +56,7 @@ Lease* Pool::take_any() noexcept {
 }
 
 Lease* Pool::find(std::uint32_t area) noexcept {
-  if (!is_below_limit(area)) return nullptr;
+  if (!is_below_limit()) return nullptr;
   if (Lease* const lease = table_.take(area)) return lease;
   Lease* const lease = limit_ == kNoLimit ? table_.take_any() : table_.take(unbound());
   if (lease == nullptr) return nullptr;

@@ -47,7 +47,7 @@ constexpr std::chrono::nanoseconds kLookForRelief{1'000'000};
 constexpr std::uint64_t kLooksForRelief = 64;
 // How often a message that waits for room in the store of shared arrays looks for it.
 constexpr std::chrono::milliseconds kLookForRoom{1};
-// How often somebody looks whether a worker has waited for a block for too long.
+// How often somebody looks whether a worker that has waited for a block for too long gets one.
 constexpr std::chrono::milliseconds kLookForBlocks{1};
 // To give up a block of another worker's and to take pages for a new one costs so much: 6 ms for 12.6 MB.
 constexpr std::size_t kMovedBytesPerNanosecond = 2;
@@ -210,7 +210,7 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
     const std::chrono::nanoseconds moving{node_.layout.stride() / kMovedBytesPerNanosecond};
     const std::uint32_t area = area_of(*waiting);
     const bool long_enough = Clock::now() - *waiting->waits_since >= moving;
-    if (long_enough && pool_.is_below_limit(area) && pool_.give_up_one_for(area)) return waiting;
+    if (long_enough && pool_.is_below_limit() && pool_.give_up_one_for(area)) return waiting;
   }
   return best != nullptr && pending_.size() > kept ? best
                                                    : waiting;  // which asks for the next block that comes back
@@ -232,7 +232,7 @@ bool ProcessCrew::has_block(Worker& worker) {
   const Clock::time_point now = Clock::now();
   if (!worker.waits_since) worker.waits_since = now;
   waited_for_block_ = true;
-  if (now - *worker.waits_since < Circulation::kLongestWait || pool_.is_below_limit(area)) return false;
+  if (now - *worker.waits_since < Circulation::kLongestWait || pool_.is_below_limit()) return false;
   circulation_->raise();
   pool_.limit(circulation_->limit());
   return pool_.has(area);
@@ -256,7 +256,7 @@ void ProcessCrew::dispatch(Acts& acts) {
   if (large_blocks_ && pending_.empty()) {
     for (Worker& worker : workers_) worker.waits_since.reset();
   } else if (waited_for_block_ && !std::exchange(pump_looks_for_blocks_, true)) {
-    look_for_blocks_at_ = Clock::now() + kLookForBlocks;
+    look_for_blocks_at_ = Clock::now() + Circulation::kLongestWait;
     nudge_();
   }
   // All that there is may be with one worker, which may never reply: then nothing else would wake the pump.
@@ -301,18 +301,23 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_room(Clock::time_point now)
 ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point now) {
   if (!large_blocks_) return Clock::time_point::max();
   Acts acts;
+  Clock::time_point next = now + Circulation::kLongestWait;
   {
     const Hold hold{*this};
     if (!pump_looks_for_blocks_) return Clock::time_point::max();
     if (now < look_for_blocks_at_) return look_for_blocks_at_;
     pump_looks_for_blocks_ = std::exchange(waited_for_block_, false) && !ending_;
     if (!pump_looks_for_blocks_) return Clock::time_point::max();
-    look_for_blocks_at_ = now + kLookForBlocks;
     dispatch(acts);
     look_for_hunger(acts);
+    for (const Worker& worker : workers_) {
+      if (worker.waits_since) next = std::min(next, *worker.waits_since + Circulation::kLongestWait);
+    }
+    next = std::max(next, now + kLookForBlocks);
+    look_for_blocks_at_ = next;
   }
   carry_out(acts);
-  return now + kLookForBlocks;
+  return next;
 }
 
 // A sleeping worker is not rung for each message: while the pump is awake, it rings for all that have

@@ -50,6 +50,10 @@ ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn s
     worker.context.grant_from(*worker.grant);
     worker.context.set_arrays(node.arrays->segment().base(), node.arrays->segment().size());
   }
+  if (node.layout.is_large()) {
+    circulation_.emplace(node.layout.stride(), pool.size(), static_cast<std::uint32_t>(workers_.size()));
+    pool_.limit(circulation_->limit());
+  }
   if (node.config.deadline) {
     watch_ = std::make_unique<DeadlineWatch>(node.name, *node.config.deadline, workers_.size());
   }
@@ -120,15 +124,27 @@ void ThreadCrew::start_worker(std::uint32_t index) {
 void ThreadCrew::dispatch(Acts& acts) {
   std::size_t waiting = pending_.size();
   for (std::uint32_t index = 0; waiting > 0 && index < workers_.size(); ++index) {
-    if (workers_[index].state != State::idle) continue;
-    workers_[index].state = State::busy;
-    acts.wake.push_back(index);
+    Worker& worker = workers_[index];
+    if (worker.state == State::waiting && pool_.has_or_wants(0)) {
+      worker.called.store(true, std::memory_order_relaxed);
+      acts.call.push_back(index);
+    } else if (worker.state == State::idle) {
+      acts.wake.push_back(index);
+    } else {
+      continue;
+    }
+    worker.state = State::busy;
     --waiting;
   }
 }
 
 void ThreadCrew::wake(const Acts& acts) noexcept {
   for (const std::uint32_t index : acts.wake) spawn(index, false);
+  for (const std::uint32_t index : acts.call) {
+    Worker& worker = workers_[index];
+    { const std::lock_guard lock{worker.call_mutex}; }  // it sleeps by now, or has seen that it is called
+    worker.call.notify_one();
+  }
 }
 
 // A long message must not hold up those that its worker took with it: neither those behind it nor those before it,
@@ -167,6 +183,7 @@ bool ThreadCrew::next_turn(Worker& worker, Acts& acts) {
     Lease* const lease = next_job(acts);
     if (lease == nullptr) break;
     turn.leases.push_back(lease);
+    if (circulation_) lent(worker);
   }
   if (turn.leases.empty()) return false;
   turn.began = now_nanoseconds();
@@ -176,12 +193,48 @@ bool ThreadCrew::next_turn(Worker& worker, Acts& acts) {
   return true;
 }
 
+void ThreadCrew::lent(Worker& worker) {
+  const std::optional since = std::exchange(worker.waits_since, std::nullopt);
+  circulation_->lend(since ? Clock::now() - *since : Clock::duration{0}, worker.service_nanoseconds);
+  pool_.limit(circulation_->limit());
+}
+
+// Whether it is worth waiting for the block that comes back; who has waited for long is lent one more. Under the lock.
+bool ThreadCrew::may_wait(Worker& worker, Acts& acts) {
+  if (!waits_for_block() || !circulation_ || !circulation_->holds_back()) return false;
+  const Clock::time_point now = Clock::now();
+  if (!worker.waits_since) worker.waits_since = now;
+  if (now - *worker.waits_since >= Circulation::kLongestWait) {
+    circulation_->raise();
+    pool_.limit(circulation_->limit());
+    if (next_turn(worker, acts)) return false;
+  }
+  worker.called.store(false, std::memory_order_relaxed);
+  worker.state = State::waiting;
+  return true;
+}
+
+// Woken by who gives a block back, and by the clock: then one more is lent.
+void ThreadCrew::wait_for_block(Worker& worker) {
+  const auto is_there = [this, &worker] {
+    return worker.called.load(std::memory_order_relaxed) || pool_.has_returned();
+  };
+  if (!worker.linger.wait_for_message(is_there, std::chrono::nanoseconds{worker.service_nanoseconds})) {
+    std::unique_lock lock{worker.call_mutex};
+    worker.call.wait_until(lock, *worker.waits_since + Circulation::kLongestWait,
+                           [&worker] { return worker.called.load(std::memory_order_relaxed); });
+  }
+  const Hold hold{*this};
+  worker.state = State::busy;
+}
+
 void ThreadCrew::work(std::uint32_t index) {
   Worker& worker = workers_[index];
   Turn& turn = worker.turn;
   for (;;) {
     Acts acts;
     bool any = false;
+    bool waits = false;
     {
       const Hold hold{*this};
       take_inbox(acts);
@@ -192,14 +245,18 @@ void ThreadCrew::work(std::uint32_t index) {
           relieve_others(worker, true, acts);
           any = next_turn(worker, acts);
         }
+        if (!any) waits = may_wait(worker, acts);
+        any = !turn.leases.empty();
         if (any) dispatch(acts);  // what is left of what others lost
+        if (pending_.empty()) worker.waits_since.reset();
       }
-      if (!any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
+      if (!waits && !any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
         if (worker.state == State::busy) worker.state = State::idle;
         break;
       }
     }
     carry_out(acts);
+    if (waits) wait_for_block(worker);
     if (!any) continue;
     const std::uint64_t begin = now_nanoseconds();
     const std::size_t count = turn.leases.size();
@@ -221,8 +278,9 @@ void ThreadCrew::work(std::uint32_t index) {
 }
 
 bool ThreadCrew::anybody_busy() const noexcept {
-  return std::any_of(workers_.begin(), workers_.end(),
-                     [](const Worker& worker) { return worker.state == State::busy; });
+  return std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
+    return worker.state == State::busy || worker.state == State::waiting;
+  });
 }
 
 bool ThreadCrew::begin_task() {

@@ -120,6 +120,8 @@ class ServiceClock {
     if (laps_ > 0) measure();
   }
   void go_on() noexcept { begin_ = Clock::now(); }
+  /// What a message took last.
+  std::chrono::nanoseconds last() const noexcept { return std::chrono::nanoseconds{each_}; }
 
  private:
   static constexpr std::uint64_t kShort = 1'000;
@@ -360,7 +362,7 @@ void Worker::serve() {
     if (requests_.take(request) != RequestReader::Take::token) {
       ring_host();
       clock_.pause();
-      if (!linger_.wait([this] { return requests_.ready(); })) wait_for_requests();
+      if (!linger_.wait_for_message([this] { return requests_.ready(); }, clock_.last())) wait_for_requests();
       clock_.go_on();
       continue;
     }

@@ -85,6 +85,7 @@ class Crew : public Flushable, public Downstream {
     std::vector<Handle> drop;
     std::vector<std::unique_ptr<PackedMessage>> unpack;  // done with
     std::vector<std::uint32_t> wake;                     // workers that must be told, by index within the crew
+    std::vector<std::uint32_t> call;  // workers on threads that wait for a block, of which there is one
     std::vector<std::string> log;
     std::vector<Source*> hurry;  // the workers are about to run out of messages
     bool stop = false;           // a body asked for the end of the run
@@ -133,6 +134,8 @@ class Crew : public Flushable, public Downstream {
   /// The first pending message waits for room in the store of shared arrays, of which nobody is told: so it is to be tried again
   /// now and then.
   bool waits_for_room() const noexcept { return waits_for_room_; }
+  /// The first pending message waits for a block.
+  bool waits_for_block() const noexcept { return waits_for_block_; }
   /// Until the next look for a block: perhaps there is no worker that could take one.
   void waits_for_no_block() noexcept { waits_for_block_ = false; }
   std::byte* output_of(const Lease& lease) const noexcept {

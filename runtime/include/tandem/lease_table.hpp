@@ -25,7 +25,6 @@ class LeaseTable {
         leases_{std::make_unique<Lease[]>(count)},
         next_{std::make_unique<std::uint32_t[]>(count)},
         free_(lists, kNone),
-        counts_(lists, 0),
         hot_first_{hot_first} {
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
@@ -42,7 +41,6 @@ class LeaseTable {
     const std::uint32_t index = free_[list];
     if (index == kNone) return nullptr;
     free_[list] = next_[index];
-    --counts_[list];
     --in_lists_;
     if (next_[index] != kNone) __builtin_prefetch(&leases_[next_[index]], 1);  // it is likely to be the next
     Lease& lease = leases_[index];
@@ -65,10 +63,15 @@ class LeaseTable {
     return free_[list] != kNone;
   }
 
-  /// How many take() would find, as far as any() knows.
-  [[nodiscard]] std::uint32_t count(std::uint32_t list) noexcept {
-    if (hot_first_ || free_[list] == kNone) collect();
-    return counts_[list];
+  /// How many are in the lists.
+  [[nodiscard]] std::uint32_t in_lists() noexcept {
+    collect();
+    return in_lists_;
+  }
+
+  /// Whether something was put() since the taker looked last. By any thread; a hint.
+  [[nodiscard]] bool has_returned() const noexcept {
+    return returned_.load(std::memory_order_relaxed) != kNone;
   }
 
   /// The taker returns a lease that it never handed on.
@@ -119,7 +122,6 @@ class LeaseTable {
   void put_back(std::uint32_t index) noexcept {
     const std::uint32_t list = free_.size() == 1 ? 0 : leases_[index].list;
     next_[index] = std::exchange(free_[list], index);
-    ++counts_[list];
     ++in_lists_;
   }
   std::uint32_t place_of(const Lease& lease) const noexcept {
@@ -130,8 +132,7 @@ class LeaseTable {
   const std::unique_ptr<Lease[]> leases_;
   const std::unique_ptr<std::uint32_t[]> next_;  // by place
   std::vector<std::uint32_t> free_;              // by list: the place of the first
-  std::vector<std::uint32_t> counts_;            // by list
-  std::uint32_t in_lists_ = 0;                   // the sum of them
+  std::uint32_t in_lists_ = 0;                   // of all lists
   const bool hot_first_;
   alignas(64) std::atomic<std::uint32_t> returned_{kNone};
 };

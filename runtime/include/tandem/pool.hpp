@@ -84,14 +84,18 @@ class Pool final : public LeaseOwner {
   [[nodiscard]] Lease* take_any() noexcept;
   /// Whether take() would find one without giving up a block of another area.
   [[nodiscard]] bool has(std::uint32_t area) noexcept {
-    return is_below_limit(area) && (table_.any(area) || table_.any(unbound()));
+    return is_below_limit() && (table_.any(area) || table_.any(unbound()));
   }
-  /// From now on, take() lends so many of each area at a time, and none of another's.
+  /// The same; where there is none, on_returned runs at the next return.
+  [[nodiscard]] bool has_or_wants(std::uint32_t area) noexcept;
+  /// From now on, take() lends so many at a time, and does not give up a block of another area for one of its own.
   void limit(std::uint32_t blocks) noexcept { limit_ = blocks; }
-  /// Whether fewer of the area are lent than the limit.
-  [[nodiscard]] bool is_below_limit(std::uint32_t area) noexcept {
-    return limit_ == kNoLimit || bound(area) - table_.count(area) < limit_;
+  /// Whether fewer are lent than the limit.
+  [[nodiscard]] bool is_below_limit() noexcept {
+    return limit_ == kNoLimit || usable() - table_.in_lists() < limit_;
   }
+  /// Whether one has come back since the last look at a list. By any thread; a hint.
+  [[nodiscard]] bool has_returned() const noexcept { return table_.has_returned(); }
   /// Takes a block that is not lent from another area, so that take() finds a lease for this one. False: all are lent.
   bool give_up_one_for(std::uint32_t area) noexcept;
   /// Returns a lease that was taken and never handed on.
@@ -134,12 +138,8 @@ class Pool final : public LeaseOwner {
   };
 
   std::uint32_t unbound() const noexcept { return where_.areas; }  // the list of leases without a block
-  /// How many leases have a block of this area.
-  std::uint32_t bound(std::uint32_t area) const noexcept {
-    return areas_[area].fresh - static_cast<std::uint32_t>(areas_[area].given.size());
-  }
   template <class Find>
-  Lease* find_or_want(Find find) noexcept;
+  auto find_or_want(Find find) noexcept;
   Lease* find(std::uint32_t area) noexcept;
   void bind(Lease& lease, std::uint32_t area);
   void unbind(Lease& lease);

@@ -1,16 +1,20 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
+#include <tandem/circulation.hpp>
 #include <tandem/crew.hpp>
 #include <tandem/deadline_watch.hpp>
+#include <tandem/linger.hpp>
 
 namespace tandem {
 
@@ -39,7 +43,10 @@ class ThreadCrew final : public Crew {
   void drop_bodies() noexcept;
 
  private:
-  enum class State : std::uint8_t { idle, busy, failed };
+  using Clock = std::chrono::steady_clock;
+
+  // waiting: its task waits for a block, a moment at most: see Circulation.
+  enum class State : std::uint8_t { idle, busy, waiting, failed };
   /// Messages that a worker took at once. They are begun from the first to the last, by the worker; others may take what
   /// it has not begun, and hand on what it has done, while it is at a long one.
   /// Fields    next, done: no lock; next is raised by whoever takes messages, done by the worker alone.
@@ -62,6 +69,12 @@ class ThreadCrew final : public Crew {
     State state = State::busy;  // start() is the first thing it does
     std::uint64_t service_nanoseconds = 0;
     Turn turn;
+
+    std::optional<Clock::time_point> waits_since;  // for a block; of its own task
+    Linger linger;                                 // its own task's
+    std::atomic<bool> called{false};               // there is one; written under the crew's lock
+    std::mutex call_mutex;                         // guards nothing: so that no call is missed
+    std::condition_variable call;
   };
 
   void dispatch(Acts& acts) override;
@@ -72,6 +85,9 @@ class ThreadCrew final : public Crew {
   void work(std::uint32_t index);
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn. False when there is none.
   bool next_turn(Worker& worker, Acts& acts);
+  bool may_wait(Worker& worker, Acts& acts);
+  void wait_for_block(Worker& worker);
+  void lent(Worker& worker);
   void hand_on(Turn& turn, Acts& acts);
   void relieve_others(const Worker& worker, bool has_nothing, Acts& acts);
   void perform(std::uint32_t index, Lease& lease);
@@ -82,6 +98,7 @@ class ThreadCrew final : public Crew {
   const Spawn spawn_;
   std::unique_ptr<DeadlineWatch> watch_;  // null: no deadline
   std::deque<Worker> workers_;
+  std::optional<Circulation> circulation_;  // none: blocks are small. Under the crew's lock
 
   // Of its own lock, the last that a task ever touches: after it, the crew may be gone.
   std::mutex tasks_mutex_;
