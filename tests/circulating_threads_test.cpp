@@ -83,12 +83,12 @@ TEST_F(CirculatingThreads, TwoNodesInARow) {
   commander_node<Number> numbers{graph, runtime, "numbers", CountTo{150}};
   const ArraySpec spec = array<std::uint8_t>("bytes", {kLargeBytes});
   producer_node<Number, Arrays> first{graph, runtime, "first", {spec}, mark};
-  producer_node<Arrays, Arrays> second{
-      graph, runtime, "second", {spec}, [](const Arrays& in, Arrays& out) {
-        const auto from = in.span<std::uint8_t>("bytes");
-        const auto to = out.span<std::uint8_t>("bytes");
-        for (std::size_t at = 0; at < from.size(); at += 4096) to[at] = from[at];
-      }};
+  producer_node<Arrays, Arrays> second{graph, runtime, "second", {spec}, [](const Arrays& in, Arrays& out) {
+                                         const auto from = in.span<std::uint8_t>("bytes");
+                                         const auto to = out.span<std::uint8_t>("bytes");
+                                         for (std::size_t at = 0; at < from.size(); at += 4096)
+                                           to[at] = from[at];
+                                       }};
   sequencer_node<Arrays> order{graph, runtime};
   stream_node<Arrays> stream{graph, runtime};
   make_edge(numbers, first);
