@@ -289,16 +289,21 @@ class DeathAtEveryStore : public StepperTest {
   // A bell that is rung late lets the worker look once more for nothing, and the stores that follow come two later.
   // Such a life must be as good as any, but another one takes its place in the count.
   static constexpr int kMostLate = 20;
+  // Late bells only add stores, but two lives may have the same ones by chance: so the one with the fewest counts, of so many at least.
+  static constexpr int kLeastLives = 4;
 
   template <class In, class Out>
   static Life live_undisturbed(const Trial& trial) {
     Life life = live<In, Out>(trial, {});
     EXPECT_EQ(life.deaths, 0U);
     if (!trial.exact()) return life;
-    for (int late = 0; late < kMostLate && !HasFailure(); ++late) {
+    bool seen_twice = false;
+    for (int lives = 1; lives < kMostLate && !HasFailure(); ++lives) {
+      if (lives >= kLeastLives && seen_twice) return life;
       Life next = live<In, Out>(trial, {});
-      if (next.stores == life.stores) return life;
-      life = std::move(next);
+      const bool fewer = next.stores.size() < life.stores.size();
+      seen_twice = !fewer && (seen_twice || next.stores == life.stores);
+      if (fewer) life = std::move(next);
     }
     ADD_FAILURE() << "the stores of two runs are never the same";
     return life;
