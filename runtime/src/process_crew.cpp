@@ -72,10 +72,13 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
       nudge_{std::move(nudge)},
       stop_{std::move(stop)},
       workers_(channels.size()),
-      numbers_(static_cast<std::size_t>(node.config.workers)) {
+      numbers_(static_cast<std::size_t>(node.config.workers)),
+      glances_{std::make_unique<Glance[]>(channels.size())} {
   for (std::size_t index = 0; index < channels.size(); ++index) {
     workers_[index].channel = channels[index];
     workers_[index].asked.resize(channels[index].capacity);
+    glances_[index].commit =
+        ReplyReader{channels[index].reply_ring(base_), channels[index].capacity}.commit();
     // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
     workers_[index].bell = FutexBell<>{channels[index].head(base_).bell};
     if (index < numbers_.size()) workers_[index].number = static_cast<int>(index);
@@ -118,6 +121,7 @@ void ProcessCrew::launch(Worker& worker) {
     std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
     worker.replies = ReplyReader{worker.channel.reply_ring(base_), worker.channel.capacity};
+    glances_[index_of(worker)].taken.store(0, std::memory_order_relaxed);
     RequestHead& requests = worker.channel.head(base_);
     ReplyHead& replies = worker.channel.reply_head(base_);
     requests.recalled.store(0, std::memory_order_relaxed);
@@ -326,12 +330,14 @@ void ProcessCrew::publish(Acts& acts) {
   bool any = false;
   for (Worker& worker : workers_) any = worker.requests.publish() || any;
   if (!any) return;
+  unrung_.store(true, std::memory_order_relaxed);
   // LEAVE: the fence in is_asleep() pairs with that of the pump's Sleeper::announce(), which comes before its
   // ring_sleepers(). Either we see that it sleeps, or it sees our requests.
   if (is_asleep(page_.sleep_word)) collect_sleepers(acts);
 }
 
 void ProcessCrew::collect_sleepers(Acts& acts) {
+  unrung_.store(false, std::memory_order_relaxed);
   for (Worker& worker : workers_) {
     if (worker.running() && worker.requests.pushed() != worker.answered && worker.ringer.must_ring()) {
       acts.wake.push_back(index_of(worker));
@@ -534,6 +540,15 @@ bool ProcessCrew::has_work() noexcept {
   });
 }
 
+bool ProcessCrew::seems_to_have_work() const noexcept {
+  if (is_asked() || unrung_.load(std::memory_order_relaxed)) return true;
+  const std::span glances{glances_.get(), workers_.size()};
+  return std::any_of(glances.begin(), glances.end(), [](const Glance& glance) {
+    // Relaxed: who takes the replies looks again.
+    return glance.commit->load(std::memory_order_relaxed) != glance.taken.load(std::memory_order_relaxed);
+  });
+}
+
 bool ProcessCrew::needs_pump() noexcept {
   const Hold hold{*this};
   return !to_launch_.empty() || waits_for_room();
@@ -563,6 +578,7 @@ bool ProcessCrew::drain() {
       if (!worker.running() || !worker.condemned.empty() || !worker.replies.ready()) continue;
       any = true;
       read_replies(worker, acts);
+      glances_[index_of(worker)].taken.store(worker.replies.head(), std::memory_order_relaxed);
       measure(worker);
     }
     any = any || is_asked();

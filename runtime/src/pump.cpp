@@ -193,6 +193,9 @@ bool Pump::enter() noexcept {
 }
 
 bool Pump::help() noexcept {
+  const bool look = std::any_of(crews_.begin(), crews_.end(),
+                                [](const ProcessCrew* crew) { return crew->seems_to_have_work(); });
+  if (!look) return false;
   bool any = false;
   {
     const Run run;

@@ -13,6 +13,8 @@ namespace tandem {
 /// straight away the next few times, and twice as many each time that it is in vain again, until it finds something that has come
 /// already. It also was in vain when the others took much longer to give the processor back: who sleeps is rung when something
 /// comes, and gets it sooner.
+/// What comes right after it has given way once came from another processor, perhaps, while this one was in the kernel. So it looks for
+/// a microsecond or two before it gives way the next time, and goes on doing so as long as that is how things come.
 /// Threads   one.
 class Linger {
  public:
@@ -41,15 +43,20 @@ class Linger {
       --skip_;
       return false;
     }
+    if (spins_ && spin(ready)) {
+      penalty_ = 1;
+      return true;
+    }
     const auto begin = std::chrono::steady_clock::now();
     for (auto waited = kNone; waited < longest;) {
-      if (is_ready(ready)) {
+      if (is_ready(ready, kLooks)) {
         penalty_ = 1;
+        if (waited > kNone && waited < kSoon) came_soon();
         return true;
       }
       give_way();
       waited = std::chrono::steady_clock::now() - begin;
-      if (waited < kTooLong && waited >= longest && is_ready(ready)) return true;
+      if (waited < kTooLong && waited >= longest && is_ready(ready, kLooks)) return true;
     }
     skip_ = penalty_;
     penalty_ = penalty_ < kMostSkipped ? penalty_ * 2 : kMostSkipped;
@@ -57,8 +64,24 @@ class Linger {
   }
 
   template <class Ready>
-  static bool is_ready(Ready& ready) noexcept {
-    for (int look = 0; look < kLooks; ++look) {
+  bool spin(Ready& ready) noexcept {
+    spins_ = is_ready(ready, kSpins);
+    if (spins_) {
+      spin_penalty_ = 1;
+    } else {
+      spin_skip_ = spin_penalty_;
+      spin_penalty_ = spin_penalty_ < kMostSpinsSkipped ? spin_penalty_ * 2 : kMostSpinsSkipped;
+    }
+    return spins_;
+  }
+  void came_soon() noexcept {
+    spins_ = spin_skip_ == 0;
+    if (!spins_) --spin_skip_;
+  }
+
+  template <class Ready>
+  static bool is_ready(Ready& ready, int looks) noexcept {
+    for (int look = 0; look < looks; ++look) {
       if (ready()) return true;
 #if defined(__x86_64__)
       __builtin_ia32_pause();
@@ -73,10 +96,16 @@ class Linger {
   static constexpr int kPart = 4;  // of a message's time
   static constexpr std::uint32_t kMostSkipped = 128;
   static constexpr int kLooks = 4;  // before it gives way, which takes longer than some of them
+  static constexpr int kSpins = 64;
+  static constexpr std::uint32_t kMostSpinsSkipped = 16;
+  static constexpr std::chrono::microseconds kSoon{3};
   static void give_way() noexcept;
 
   std::uint32_t skip_ = 0;
   std::uint32_t penalty_ = 1;
+  bool spins_ = false;
+  std::uint32_t spin_skip_ = 0;
+  std::uint32_t spin_penalty_ = 1;
 };
 
 }  // namespace tandem

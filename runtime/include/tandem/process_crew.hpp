@@ -59,6 +59,9 @@ class ProcessCrew final : public Crew {
   void ring_sleepers() noexcept;
   /// Whether drain() would find something to do.
   bool has_work() noexcept;
+  /// Whether it looks as if drain() or ring_sleepers() would. By any thread, without the lock, so it may be wrong either way for
+  /// a moment: who is about to sleep asks has_work().
+  bool seems_to_have_work() const noexcept;
   /// Whether there is something that only the pump does, and that it does not know of.
   bool needs_pump() noexcept;
   /// Whether the sleeping pump comes by itself to look for messages that can wait. By the pump's thread, which looks at has_work()
@@ -94,6 +97,12 @@ class ProcessCrew final : public Crew {
  private:
   // One beside the one that it is at, so that a worker need not wait for the host between two.
   static constexpr std::uint64_t kLeastAhead = 2;
+
+  /// Of a slot: for a look at its reply ring without the lock.
+  struct Glance {
+    const std::atomic<std::uint64_t>* commit = nullptr;  // constant: the next ring lies where the last one did
+    std::atomic<std::uint64_t> taken{0};                 // replies; written under the lock
+  };
 
   enum class State : std::uint8_t { launching, starting, ready, gone, failed };
   // What is known of a number, whichever processes served it.
@@ -211,6 +220,7 @@ class ProcessCrew final : public Crew {
   // may read without it.
   std::vector<Worker> workers_;  // by slot: numbers and spares in any order
   std::vector<Number> numbers_;
+  const std::unique_ptr<Glance[]> glances_;  // by slot
   std::optional<Circulation> circulation_;  // none: blocks are small
   bool waited_for_block_ = false;           // some worker did, since the pump looked last
   bool relief_planned_ = false;             // the pump comes to relieve() when the first is due, or sooner
@@ -227,6 +237,7 @@ class ProcessCrew final : public Crew {
   bool ending_ = false;
 
   std::atomic<bool> pump_comes_{false};
+  std::atomic<bool> unrung_{false};  // requests were published since workers were last rung; written under the lock
 };
 
 }  // namespace tandem
