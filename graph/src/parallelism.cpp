@@ -3,6 +3,7 @@
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/info.h>
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -20,14 +21,21 @@ class Limit {
     if (extra_ > 0) {
       using oneapi::tbb::global_control;
       const int own = oneapi::tbb::info::default_concurrency();
-      control_ = std::make_unique<global_control>(global_control::max_allowed_parallelism,
-                                                  static_cast<std::size_t>(own + extra_));
+      const auto wanted = static_cast<std::size_t>(own + extra_);
+      control_ = std::make_unique<global_control>(global_control::max_allowed_parallelism, wanted);
+      wanted_.store(wanted, std::memory_order_relaxed);
     }
+  }
+  bool is_granted() const noexcept {
+    using oneapi::tbb::global_control;
+    return global_control::active_value(global_control::max_allowed_parallelism) >=
+           wanted_.load(std::memory_order_relaxed);
   }
 
  private:
   std::mutex mutex_;
   int extra_ = 0;
+  std::atomic<std::size_t> wanted_{0};  // a hint for who looks while it changes
   std::unique_ptr<oneapi::tbb::global_control> control_;
 };
 
@@ -39,6 +47,7 @@ Limit& limit() {
 }  // namespace
 
 ExtraThreads::ExtraThreads(int count) : count_{count} { limit().change(count_); }
+bool ExtraThreads::are_granted() noexcept { return limit().is_granted(); }
 ExtraThreads::~ExtraThreads() { limit().change(-count_); }
 
 }  // namespace tandem

@@ -16,6 +16,9 @@ constexpr std::uint64_t kTurnNanoseconds = 30'000;
 constexpr std::size_t kLongestTurn = 64;
 // A turn that lasts for so many times the usual time is held up by a message, and loses the others to who has time.
 constexpr std::uint64_t kUsualTimes = 8;
+// A task that has nothing to do waits for so long, asleep for most of it: to wake it costs less than oneTBB's thread does, which looks
+// for tasks a hundred times and gives way each time before it sleeps.
+constexpr std::chrono::milliseconds kRest{5};
 // How long stop() waits for tasks that find no thread. Longer than any thread needs to come that is to come.
 constexpr std::chrono::seconds kNoThreadIsComing{2};
 
@@ -27,9 +30,9 @@ std::uint64_t now_nanoseconds() {
 
 }  // namespace
 
-ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn,
+ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn, MayRest may_rest,
                        const std::atomic<std::uint32_t>& stopping)
-    : Crew{node, pool, outlet}, spawn_{std::move(spawn)} {
+    : Crew{node, pool, outlet}, spawn_{std::move(spawn)}, may_rest_{std::move(may_rest)} {
   for (int index = 0; index < node.config.workers; ++index) {
     workers_.emplace_back(nullptr, Context{node.name, node.random_key, index, &stopping});
   }
@@ -87,6 +90,9 @@ void ThreadCrew::drop_bodies() noexcept {
 void ThreadCrew::wait_idle() {
   std::unique_lock lock{tasks_mutex_};
   no_more_ = true;
+  lock.unlock();
+  for (Worker& worker : workers_) call(worker);
+  lock.lock();
   idle_.wait(lock, [this] { return tasks_ == 0; });
   idle_.wait_for(lock, kNoThreadIsComing, [this] { return queued_ == 0; });
   lock.unlock();
@@ -123,28 +129,29 @@ void ThreadCrew::start_worker(std::uint32_t index) {
 
 void ThreadCrew::dispatch(Acts& acts) {
   std::size_t waiting = pending_.size();
-  for (std::uint32_t index = 0; waiting > 0 && index < workers_.size(); ++index) {
-    Worker& worker = workers_[index];
-    if (worker.state == State::waiting && pool_.has_or_wants(0)) {
+  const auto give_to = [&](State state, std::vector<std::uint32_t>& told) {
+    for (std::uint32_t index = 0; waiting > 0 && index < workers_.size(); ++index) {
+      Worker& worker = workers_[index];
+      if (worker.state != state || (worker.waits_since && !pool_.has_or_wants(0))) continue;
+      worker.state = State::busy;
       worker.called.store(true, std::memory_order_relaxed);
-      acts.call.push_back(index);
-    } else if (worker.state == State::idle) {
-      acts.wake.push_back(index);
-    } else {
-      continue;
+      told.push_back(index);
+      --waiting;
     }
-    worker.state = State::busy;
-    --waiting;
-  }
+  };
+  give_to(State::waiting, acts.call);  // first: they have a thread
+  give_to(State::idle, acts.wake);
 }
 
 void ThreadCrew::wake(const Acts& acts) noexcept {
   for (const std::uint32_t index : acts.wake) spawn(index, false);
-  for (const std::uint32_t index : acts.call) {
-    Worker& worker = workers_[index];
-    { const std::lock_guard lock{worker.call_mutex}; }  // it sleeps by now, or has seen that it is called
-    worker.call.notify_one();
-  }
+  for (const std::uint32_t index : acts.call) call(workers_[index]);
+}
+
+void ThreadCrew::call(Worker& worker) noexcept {
+  worker.called.store(true, std::memory_order_relaxed);
+  { const std::lock_guard lock{worker.call_mutex}; }  // it sleeps by now, or has seen that it is called
+  worker.call.notify_one();
 }
 
 // A long message must not hold up those that its worker took with it: neither those behind it nor those before it,
@@ -209,32 +216,41 @@ bool ThreadCrew::may_wait(Worker& worker, Acts& acts) {
     pool_.limit(circulation_->limit());
     if (next_turn(worker, acts)) return false;
   }
-  worker.called.store(false, std::memory_order_relaxed);
-  worker.state = State::waiting;
+  begin_to_wait(worker);
   return true;
 }
 
-// Woken by who gives a block back, and by the clock: then one more is lent.
-void ThreadCrew::wait_for_block(Worker& worker) {
-  const auto is_there = [this, &worker] {
-    return worker.called.load(std::memory_order_relaxed) || pool_.has_returned();
-  };
-  if (!worker.linger.wait_for_message(is_there, std::chrono::nanoseconds{worker.service_nanoseconds})) {
+void ThreadCrew::begin_to_wait(Worker& worker) {  // under the lock
+  worker.called.store(false, std::memory_order_relaxed);
+  worker.state = State::waiting;
+}
+
+// Woken by who brings a message or gives a block back, by stop(), and by the clock. Returns whether there is something.
+bool ThreadCrew::wait_for_call(Worker& worker, Clock::time_point until) {
+  const auto is_called = [&worker] { return worker.called.load(std::memory_order_relaxed); };
+  const bool for_block = worker.waits_since.has_value();
+  const auto is_there = [&] { return is_called() || (for_block && pool_.has_returned()); };
+  bool any = worker.linger.wait_for_message(is_there, std::chrono::nanoseconds{worker.service_nanoseconds});
+  if (!any) {
     std::unique_lock lock{worker.call_mutex};
-    worker.call.wait_until(lock, *worker.waits_since + Circulation::kLongestWait,
-                           [&worker] { return worker.called.load(std::memory_order_relaxed); });
+    any = worker.call.wait_until(lock, until, is_called);
   }
   const Hold hold{*this};
+  any = any || is_called();  // from here on nobody calls
   worker.state = State::busy;
+  return any;
 }
 
 void ThreadCrew::work(std::uint32_t index) {
   Worker& worker = workers_[index];
   Turn& turn = worker.turn;
+  const bool outermost = performing == nullptr;  // not in a body that waits for something in oneTBB
+  bool has_rested = false;                       // in vain
   for (;;) {
     Acts acts;
     bool any = false;
     bool waits = false;
+    bool rests = false;
     {
       const Hold hold{*this};
       take_inbox(acts);
@@ -251,13 +267,18 @@ void ThreadCrew::work(std::uint32_t index) {
         if (pending_.empty()) worker.waits_since.reset();
       }
       if (!waits && !any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
+        rests = outermost && !has_rested && !stopped_ && worker.state == State::busy && pending_.empty() &&
+                may_rest_();
+        if (rests) begin_to_wait(worker);
         if (worker.state == State::busy) worker.state = State::idle;
-        break;
+        if (!rests) break;
       }
     }
     carry_out(acts);
-    if (waits) wait_for_block(worker);
+    if (waits) wait_for_call(worker, *worker.waits_since + Circulation::kLongestWait);
+    if (rests) has_rested = !wait_for_call(worker, Clock::now() + kRest);
     if (!any) continue;
+    has_rested = false;
     const std::uint64_t begin = now_nanoseconds();
     const std::size_t count = turn.leases.size();
     std::size_t made = 0;
@@ -279,7 +300,7 @@ void ThreadCrew::work(std::uint32_t index) {
 
 bool ThreadCrew::anybody_busy() const noexcept {
   return std::any_of(workers_.begin(), workers_.end(), [](const Worker& worker) {
-    return worker.state == State::busy || worker.state == State::waiting;
+    return worker.state == State::busy || (worker.state == State::waiting && worker.waits_since);
   });
 }
 

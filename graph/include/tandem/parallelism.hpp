@@ -13,6 +13,9 @@ class ExtraThreads {
   ExtraThreads(const ExtraThreads&) = delete;
   ExtraThreads& operator=(const ExtraThreads&) = delete;
 
+  /// Whether all of them are there: the program may keep oneTBB to fewer threads (oneapi::tbb::global_control).
+  static bool are_granted() noexcept;
+
  private:
   int count_;
 };

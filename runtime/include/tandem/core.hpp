@@ -65,6 +65,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     std::function<std::unique_ptr<Body>()> make_body;
     Outlet* outlet = nullptr;
     Spawn spawn;
+    MayRest may_rest;
   };
 
   explicit Core(Config config);

@@ -22,14 +22,16 @@ namespace tandem {
 /// graph, oneTBB). Must not run it in the calling thread. A task that comes late, after stop(), is kept
 /// from a crew that is gone by the caller.
 using Spawn = std::function<void(std::function<void()> task)>;
+/// Whether a task may sleep for some milliseconds in case something comes: there are threads enough for all others meanwhile.
+using MayRest = std::function<bool()>;
 
 /// Workers as tasks in this process. A worker is one instance of the body; at most one task runs it
-/// at a time. A task ends when nothing waits, so an idle crew holds no thread.
+/// at a time. A task that has nothing to do waits a moment and ends, so an idle crew holds no thread.
 /// Deadline  nothing can end a body on a thread: a message that runs longer than its deadline is reported in the
 ///           log, once, while it runs, and its item is delivered as it is when it returns after all.
 class ThreadCrew final : public Crew {
  public:
-  ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn,
+  ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn, MayRest may_rest,
              const std::atomic<std::uint32_t>& stopping);
 
   /// Starts every worker's body, in tasks of their own.
@@ -45,7 +47,7 @@ class ThreadCrew final : public Crew {
  private:
   using Clock = std::chrono::steady_clock;
 
-  // waiting: its task waits for a block, a moment at most: see Circulation.
+  // idle: it has no task. waiting: its task waits for a message, or for a block for one, a moment at most.
   enum class State : std::uint8_t { idle, busy, waiting, failed };
   /// Messages that a worker took at once. They are begun from the first to the last, by the worker; others may take what
   /// it has not begun, and hand on what it has done, while it is at a long one.
@@ -72,8 +74,8 @@ class ThreadCrew final : public Crew {
 
     std::optional<Clock::time_point> waits_since;  // for a block; of its own task
     Linger linger;                                 // its own task's
-    std::atomic<bool> called{false};               // there is one; written under the crew's lock
-    std::mutex call_mutex;                         // guards nothing: so that no call is missed
+    std::atomic<bool> called{false};  // there is something; written under the crew's lock, or at the end
+    std::mutex call_mutex;            // guards nothing: so that no call is missed
     std::condition_variable call;
   };
 
@@ -86,7 +88,9 @@ class ThreadCrew final : public Crew {
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn. False when there is none.
   bool next_turn(Worker& worker, Acts& acts);
   bool may_wait(Worker& worker, Acts& acts);
-  void wait_for_block(Worker& worker);
+  void begin_to_wait(Worker& worker);
+  bool wait_for_call(Worker& worker, Clock::time_point until);
+  void call(Worker& worker) noexcept;
   void lent(Worker& worker);
   void hand_on(Turn& turn, Acts& acts);
   void relieve_others(const Worker& worker, bool has_nothing, Acts& acts);
@@ -96,6 +100,7 @@ class ThreadCrew final : public Crew {
   void task_done();
 
   const Spawn spawn_;
+  const MayRest may_rest_;
   std::unique_ptr<DeadlineWatch> watch_;  // null: no deadline
   std::deque<Worker> workers_;
   std::optional<Circulation> circulation_;  // none: blocks are small. Under the crew's lock
