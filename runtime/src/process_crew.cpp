@@ -77,8 +77,7 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
   for (std::size_t index = 0; index < channels.size(); ++index) {
     workers_[index].channel = channels[index];
     workers_[index].asked.resize(channels[index].capacity);
-    glances_[index].commit =
-        ReplyReader{channels[index].reply_ring(base_), channels[index].capacity}.commit();
+    glances_[index].commit = ReplyReader{channels[index].reply_ring(base_), channels[index].capacity}.commit();
     // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
     workers_[index].bell = FutexBell<>{channels[index].head(base_).bell};
     if (index < numbers_.size()) workers_[index].number = static_cast<int>(index);

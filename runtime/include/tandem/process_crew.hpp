@@ -221,10 +221,10 @@ class ProcessCrew final : public Crew {
   std::vector<Worker> workers_;  // by slot: numbers and spares in any order
   std::vector<Number> numbers_;
   const std::unique_ptr<Glance[]> glances_;  // by slot
-  std::optional<Circulation> circulation_;  // none: blocks are small
-  bool waited_for_block_ = false;           // some worker did, since the pump looked last
-  bool relief_planned_ = false;             // the pump comes to relieve() when the first is due, or sooner
-  bool pump_looks_for_blocks_ = false;      // at:
+  std::optional<Circulation> circulation_;   // none: blocks are small
+  bool waited_for_block_ = false;            // some worker did, since the pump looked last
+  bool relief_planned_ = false;              // the pump comes to relieve() when the first is due, or sooner
+  bool pump_looks_for_blocks_ = false;       // at:
   Clock::time_point look_for_blocks_at_;
   Clock::time_point deadlines_looked_at_;
   bool deadlines_run_ = false;  // some did then
@@ -237,7 +237,8 @@ class ProcessCrew final : public Crew {
   bool ending_ = false;
 
   std::atomic<bool> pump_comes_{false};
-  std::atomic<bool> unrung_{false};  // requests were published since workers were last rung; written under the lock
+  std::atomic<bool> unrung_{
+      false};  // requests were published since workers were last rung; written under the lock
 };
 
 }  // namespace tandem
