@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include <oneapi/tbb/global_control.h>
+
 #include "support/large.hpp"
 #include "support/line.hpp"
 #include "support/tandem_test.hpp"
@@ -21,6 +23,37 @@ using namespace std::chrono_literals;
 Config config_with(int workers, std::uint32_t in_flight, Settings more = {}) {
   more.emplace_back("in_flight", std::to_string(in_flight));
   return placed({"thread", workers}, {"maker"}, more);
+}
+
+/// "numbers" -> "first" -> "second" -> sequencer -> stream, large arrays from both; the consumer keeps one.
+void expect_all_of_two_in_a_row(std::uint64_t count) {
+  Runtime runtime{placed({"thread", 2}, {"first", "second"}, {{"in_flight", "6"}})};
+  flow::graph graph;
+  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{count}};
+  const ArraySpec spec = array<std::uint8_t>("bytes", {kLargeBytes});
+  producer_node<Number, Arrays> first{graph, runtime, "first", {spec}, mark};
+  producer_node<Arrays, Arrays> second{graph, runtime, "second", {spec}, [](const Arrays& in, Arrays& out) {
+                                         const auto from = in.span<std::uint8_t>("bytes");
+                                         const auto to = out.span<std::uint8_t>("bytes");
+                                         for (std::size_t at = 0; at < from.size(); at += 4096)
+                                           to[at] = from[at];
+                                       }};
+  sequencer_node<Arrays> order{graph, runtime};
+  stream_node<Arrays> stream{graph, runtime};
+  make_edge(numbers, first);
+  make_edge(first, second);
+  make_edge(second, order);
+  make_edge(order, stream);
+  std::uint64_t next = 0;
+  std::optional<Item<Arrays>> before;
+  while (auto item = stream.next()) {
+    EXPECT_TRUE(is_marked(**item, next)) << next;
+    ++next;
+    before = std::move(*item);
+  }
+  EXPECT_EQ(next, count);
+  before.reset();
+  expect_right_books(runtime);
 }
 
 class CirculatingThreads : public TandemTest {};
@@ -77,34 +110,12 @@ TEST_F(CirculatingThreads, BodiesThatThrow) {
 }
 
 // The second holds the first's blocks while it waits for its own, which the consumer has.
-TEST_F(CirculatingThreads, TwoNodesInARow) {
-  Runtime runtime{placed({"thread", 2}, {"first", "second"}, {{"in_flight", "6"}})};
-  flow::graph graph;
-  commander_node<Number> numbers{graph, runtime, "numbers", CountTo{150}};
-  const ArraySpec spec = array<std::uint8_t>("bytes", {kLargeBytes});
-  producer_node<Number, Arrays> first{graph, runtime, "first", {spec}, mark};
-  producer_node<Arrays, Arrays> second{graph, runtime, "second", {spec}, [](const Arrays& in, Arrays& out) {
-                                         const auto from = in.span<std::uint8_t>("bytes");
-                                         const auto to = out.span<std::uint8_t>("bytes");
-                                         for (std::size_t at = 0; at < from.size(); at += 4096)
-                                           to[at] = from[at];
-                                       }};
-  sequencer_node<Arrays> order{graph, runtime};
-  stream_node<Arrays> stream{graph, runtime};
-  make_edge(numbers, first);
-  make_edge(first, second);
-  make_edge(second, order);
-  make_edge(order, stream);
-  std::uint64_t next = 0;
-  std::optional<Item<Arrays>> before;
-  while (auto item = stream.next()) {
-    EXPECT_TRUE(is_marked(**item, next)) << next;
-    ++next;
-    before = std::move(*item);
-  }
-  EXPECT_EQ(next, 150U);
-  before.reset();
-  expect_right_books(runtime);
+TEST_F(CirculatingThreads, TwoNodesInARow) { expect_all_of_two_in_a_row(150); }
+
+// The first must not sleep over the only thread while the second could give a block back.
+TEST_F(CirculatingThreads, TwoNodesInARowThatShareOneThread) {
+  const oneapi::tbb::global_control few{oneapi::tbb::global_control::max_allowed_parallelism, 1};
+  expect_all_of_two_in_a_row(60);
 }
 
 // Its block is told of to a worker that waits for it, while the limit changes under both.

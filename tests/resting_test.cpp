@@ -1,4 +1,4 @@
-// Workers on threads that rest in their task between two messages: with fewer threads in oneTBB than there are workers, with bodies
+// Workers on threads that rest in their task between two messages, each alone in its node: with fewer threads in oneTBB than there are workers, with bodies
 // that wait in oneTBB, at the end of the run, beside an Executor.
 #include <atomic>
 #include <chrono>
@@ -60,7 +60,7 @@ struct Chain {
 class Resting : public TandemTest {};
 
 TEST_F(Resting, OneMessageAtATime) {
-  Chain chain{2, plus_one};
+  Chain chain{1, plus_one};
   chain.expect_trips(2000);
   chain.runtime.stop();
   expect_right_books(chain.runtime);
@@ -68,7 +68,7 @@ TEST_F(Resting, OneMessageAtATime) {
 
 // Some come while all rest, some when their tasks have ended, and some in between.
 TEST_F(Resting, MessagesAfterPausesOfAnyLength) {
-  Chain chain{2, plus_one};
+  Chain chain{1, plus_one};
   auto random = random_generator();
   for (int round = 0; round < 60; ++round) {
     std::this_thread::sleep_for(std::chrono::microseconds{random() % 7000});  // the time that passes
@@ -81,7 +81,7 @@ TEST_F(Resting, MessagesAfterPausesOfAnyLength) {
 // A task that rested would hold the only thread that the others could have.
 TEST_F(Resting, NotWhereTheProgramKeepsOneTbbToFewThreads) {
   const oneapi::tbb::global_control few{oneapi::tbb::global_control::max_allowed_parallelism, 1};
-  Chain chain{2, plus_one};
+  Chain chain{1, plus_one};
   EXPECT_FALSE(ExtraThreads::are_granted());
   chain.expect_trips(200);
   chain.runtime.stop();
@@ -91,7 +91,7 @@ TEST_F(Resting, NotWhereTheProgramKeepsOneTbbToFewThreads) {
 TEST_F(Resting, AgainOnceTheProgramLetsOneTbbHaveItsThreads) {
   std::optional<oneapi::tbb::global_control> few{std::in_place,
                                                  oneapi::tbb::global_control::max_allowed_parallelism, 1U};
-  Chain chain{2, plus_one};
+  Chain chain{1, plus_one};
   chain.expect_trips(50);
   few.reset();
   EXPECT_TRUE(ExtraThreads::are_granted());
@@ -117,7 +117,7 @@ TEST_F(Resting, BesideBodiesThatWaitInOneTbb) {
 
 TEST_F(Resting, EndsWithTheRun) {
   for (int round = 0; round < 100; ++round) {
-    Chain chain{2, plus_one};
+    Chain chain{1, plus_one};
     chain.expect_trips(1 + static_cast<std::uint64_t>(round % 5));
     if (round % 2 == 0) chain.runtime.stop();
   }

@@ -227,7 +227,7 @@ Calls::Calls(std::shared_ptr<Core> core, std::string name, std::function<void(Co
   if (config.placement == Placement::thread) {
     threads_ = std::make_unique<TaskThreads>(config.workers, core_);
     node.spawn = [threads = threads_.get()](std::function<void()> task) { threads->run(std::move(task)); };
-    node.may_rest = [] { return true; };  // they are the crew's own
+    node.may_sleep = [] { return true; };  // they are the crew's own
   }
   core_->add_member(*this);
   index_ = core_->add_calls(std::move(node), [this](std::uint32_t credits) {

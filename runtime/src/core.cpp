@@ -429,7 +429,7 @@ void Core::build_crew(NodeInfo& node, const NewNode& wanted, std::uint32_t& slot
                       node.name));
     }
     auto crew =
-        std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, wanted.may_rest, stopping_);
+        std::make_unique<ThreadCrew>(node, pool, *wanted.outlet, wanted.spawn, wanted.may_sleep, stopping_);
     thread_crews_.push_back(crew.get());
     crews_.push_back(std::move(crew));
     crew_of_.back() = crews_.back().get();

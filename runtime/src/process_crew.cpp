@@ -77,7 +77,7 @@ ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::
   for (std::size_t index = 0; index < channels.size(); ++index) {
     workers_[index].channel = channels[index];
     workers_[index].asked.resize(channels[index].capacity);
-    glances_[index].commit = ReplyReader{channels[index].reply_ring(base_), channels[index].capacity}.commit();
+    glances_[index].commit = reinterpret_cast<std::atomic<std::uint64_t>*>(channels[index].reply_ring(base_));
     // For good: a thread that was told to ring the last incarnation may do it late, and rings the next for nothing.
     workers_[index].bell = FutexBell<>{channels[index].head(base_).bell};
     if (index < numbers_.size()) workers_[index].number = static_cast<int>(index);
@@ -117,7 +117,8 @@ void ProcessCrew::launch(Worker& worker) {
     set_number(worker, worker.number);
     worker.channel.head(base_).granted_reply.store(0, std::memory_order_relaxed);
     std::memset(worker.channel.request_ring(base_), 0, kCacheLine);
-    std::memset(base_ + worker.channel.reply_offset(), 0, 2 * kCacheLine);
+    std::memset(base_ + worker.channel.reply_offset(), 0, kCacheLine);
+    glances_[index_of(worker)].commit->store(0, std::memory_order_relaxed);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
     worker.replies = ReplyReader{worker.channel.reply_ring(base_), worker.channel.capacity};
     glances_[index_of(worker)].taken.store(0, std::memory_order_relaxed);
@@ -577,7 +578,6 @@ bool ProcessCrew::drain() {
       if (!worker.running() || !worker.condemned.empty() || !worker.replies.ready()) continue;
       any = true;
       read_replies(worker, acts);
-      glances_[index_of(worker)].taken.store(worker.replies.head(), std::memory_order_relaxed);
       measure(worker);
     }
     any = any || is_asked();
@@ -590,6 +590,11 @@ bool ProcessCrew::drain() {
 }
 
 void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
+  take_replies(worker, acts);
+  glances_[index_of(worker)].taken.store(worker.replies.head(), std::memory_order_relaxed);
+}
+
+void ProcessCrew::take_replies(Worker& worker, Acts& acts) {
   for (;;) {
     ReplyToken reply;
     const std::uint64_t place = worker.replies.head();
@@ -818,6 +823,8 @@ std::string ProcessCrew::how_it_ended(Worker& worker, const std::string& cause, 
   if (worker.overdue) how = std::exchange(worker.condemned, {});
   const std::uint64_t answered_before = worker.answered;
   if (worker.condemned.empty()) read_replies(worker, acts);
+  Glance& glance = glances_[index_of(worker)];  // the rest will never be read
+  glance.taken.store(glance.commit->load(std::memory_order_relaxed), std::memory_order_relaxed);
   if (!worker.condemned.empty()) how = worker.condemned;
   // It had answered after all: the message that it was at then was not late.
   if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;

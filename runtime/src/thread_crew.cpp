@@ -18,7 +18,7 @@ constexpr std::size_t kLongestTurn = 64;
 constexpr std::uint64_t kUsualTimes = 8;
 // A task that has nothing to do waits for so long, asleep for most of it: to wake it costs less than oneTBB's thread does, which looks
 // for tasks a hundred times and gives way each time before it sleeps.
-constexpr std::chrono::milliseconds kRest{5};
+constexpr std::chrono::milliseconds kRest{2};
 // How long stop() waits for tasks that find no thread. Longer than any thread needs to come that is to come.
 constexpr std::chrono::seconds kNoThreadIsComing{2};
 
@@ -30,9 +30,9 @@ std::uint64_t now_nanoseconds() {
 
 }  // namespace
 
-ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn, MayRest may_rest,
+ThreadCrew::ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn, MaySleep may_sleep,
                        const std::atomic<std::uint32_t>& stopping)
-    : Crew{node, pool, outlet}, spawn_{std::move(spawn)}, may_rest_{std::move(may_rest)} {
+    : Crew{node, pool, outlet}, spawn_{std::move(spawn)}, threads_suffice_{std::move(may_sleep)} {
   for (int index = 0; index < node.config.workers; ++index) {
     workers_.emplace_back(nullptr, Context{node.name, node.random_key, index, &stopping});
   }
@@ -139,6 +139,7 @@ void ThreadCrew::dispatch(Acts& acts) {
       --waiting;
     }
   };
+  if (pending_.empty()) forget_waits();
   give_to(State::waiting, acts.call);  // first: they have a thread
   give_to(State::idle, acts.wake);
 }
@@ -206,34 +207,44 @@ void ThreadCrew::lent(Worker& worker) {
   pool_.limit(circulation_->limit());
 }
 
-// Whether it is worth waiting for the block that comes back; who has waited for long is lent one more. Under the lock.
-bool ThreadCrew::may_wait(Worker& worker, Acts& acts) {
-  if (!waits_for_block() || !circulation_ || !circulation_->holds_back()) return false;
-  const Clock::time_point now = Clock::now();
-  if (!worker.waits_since) worker.waits_since = now;
-  if (now - *worker.waits_since >= Circulation::kLongestWait) {
-    circulation_->raise();
-    pool_.limit(circulation_->limit());
-    if (next_turn(worker, acts)) return false;
-  }
-  begin_to_wait(worker);
-  return true;
+// Not in a body that waits for something in oneTBB, and not where others need the thread.
+bool ThreadCrew::may_sleep() const { return performing == nullptr && threads_suffice_(); }
+
+// Nobody waits for a block any more. Under the lock.
+void ThreadCrew::forget_waits() noexcept {
+  if (!circulation_) return;
+  for (Worker& worker : workers_) worker.waits_since.reset();
 }
 
-void ThreadCrew::begin_to_wait(Worker& worker) {  // under the lock
+// The next message lacks a block within the limit: it is worth waiting for the one that comes back. Who has waited for long, or may not
+// sleep, is lent one more at once. Under the lock.
+std::optional<ThreadCrew::Wait> ThreadCrew::wait_for_block(Worker& worker, bool may_sleep, Acts& acts) {
+  const Clock::time_point now = Clock::now();
+  while (waits_for_block() && circulation_ && circulation_->holds_back()) {
+    if (!worker.waits_since) worker.waits_since = now;
+    const Clock::time_point until = *worker.waits_since + Circulation::kLongestWait;
+    if (may_sleep && now < until) return begin_to_wait(worker, {true, until});
+    circulation_->raise();
+    pool_.limit(circulation_->limit());
+    if (next_turn(worker, acts)) break;
+  }
+  return std::nullopt;
+}
+
+ThreadCrew::Wait ThreadCrew::begin_to_wait(Worker& worker, Wait wait) {  // under the lock
   worker.called.store(false, std::memory_order_relaxed);
   worker.state = State::waiting;
+  return wait;
 }
 
 // Woken by who brings a message or gives a block back, by stop(), and by the clock. Returns whether there is something.
-bool ThreadCrew::wait_for_call(Worker& worker, Clock::time_point until) {
+bool ThreadCrew::wait_for_call(Worker& worker, const Wait& wait) {
   const auto is_called = [&worker] { return worker.called.load(std::memory_order_relaxed); };
-  const bool for_block = worker.waits_since.has_value();
-  const auto is_there = [&] { return is_called() || (for_block && pool_.has_returned()); };
+  const auto is_there = [&] { return is_called() || (wait.for_block && pool_.has_returned()); };
   bool any = worker.linger.wait_for_message(is_there, std::chrono::nanoseconds{worker.service_nanoseconds});
   if (!any) {
     std::unique_lock lock{worker.call_mutex};
-    any = worker.call.wait_until(lock, until, is_called);
+    any = worker.call.wait_until(lock, wait.until, is_called);
   }
   const Hold hold{*this};
   any = any || is_called();  // from here on nobody calls
@@ -244,13 +255,11 @@ bool ThreadCrew::wait_for_call(Worker& worker, Clock::time_point until) {
 void ThreadCrew::work(std::uint32_t index) {
   Worker& worker = workers_[index];
   Turn& turn = worker.turn;
-  const bool outermost = performing == nullptr;  // not in a body that waits for something in oneTBB
-  bool has_rested = false;                       // in vain
+  bool has_rested = false;  // in vain
   for (;;) {
     Acts acts;
     bool any = false;
-    bool waits = false;
-    bool rests = false;
+    std::optional<Wait> wait;
     {
       const Hold hold{*this};
       take_inbox(acts);
@@ -261,22 +270,25 @@ void ThreadCrew::work(std::uint32_t index) {
           relieve_others(worker, true, acts);
           any = next_turn(worker, acts);
         }
-        if (!any) waits = may_wait(worker, acts);
+        if (!any) wait = wait_for_block(worker, may_sleep(), acts);
         any = !turn.leases.empty();
         if (any) dispatch(acts);  // what is left of what others lost
-        if (pending_.empty()) worker.waits_since.reset();
+        if (pending_.empty()) forget_waits();
       }
-      if (!waits && !any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
-        rests = outermost && !has_rested && !stopped_ && worker.state == State::busy && pending_.empty() &&
-                may_rest_();
-        if (rests) begin_to_wait(worker);
-        if (worker.state == State::busy) worker.state = State::idle;
-        if (!rests) break;
+      if (!wait && !any && acts.emit.empty() && acts.drop.empty() && acts.log.empty()) {
+        // One of several would keep its place in oneTBB's arena from what the others' bodies do there.
+        const bool rests = workers_.size() == 1 && !has_rested && !stopped_ && worker.state == State::busy &&
+                           pending_.empty() && may_sleep();
+        if (!rests) {
+          if (worker.state == State::busy) worker.state = State::idle;
+          worker.waits_since.reset();
+          break;
+        }
+        wait = begin_to_wait(worker, {false, Clock::now() + kRest});
       }
     }
     carry_out(acts);
-    if (waits) wait_for_call(worker, *worker.waits_since + Circulation::kLongestWait);
-    if (rests) has_rested = !wait_for_call(worker, Clock::now() + kRest);
+    if (wait) has_rested = !wait_for_call(worker, *wait) && !wait->for_block;
     if (!any) continue;
     has_rested = false;
     const std::uint64_t begin = now_nanoseconds();

@@ -172,7 +172,7 @@ class producer_node
     if (config.placement == Placement::thread) {
       extra_ = std::make_unique<ExtraThreads>(config.workers);
       arena_ = std::make_unique<oneapi::tbb::task_arena>(config.workers, 0U);
-      node.may_rest = [] { return ExtraThreads::are_granted(); };
+      node.may_sleep = [] { return ExtraThreads::are_granted(); };
       // weak: a task that found no thread before the end of the run may come when the core is gone.
       node.spawn = [arena = arena_.get(), weak = std::weak_ptr{core_}](std::function<void()> task) {
         arena->enqueue([weak, task = std::move(task)] {

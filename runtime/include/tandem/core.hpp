@@ -65,7 +65,7 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     std::function<std::unique_ptr<Body>()> make_body;
     Outlet* outlet = nullptr;
     Spawn spawn;
-    MayRest may_rest;
+    MaySleep may_sleep;
   };
 
   explicit Core(Config config);

@@ -100,8 +100,8 @@ class ProcessCrew final : public Crew {
 
   /// Of a slot: for a look at its reply ring without the lock.
   struct Glance {
-    const std::atomic<std::uint64_t>* commit = nullptr;  // constant: the next ring lies where the last one did
-    std::atomic<std::uint64_t> taken{0};                 // replies; written under the lock
+    std::atomic<std::uint64_t>* commit = nullptr;  // constant: the next ring lies where the last one did
+    std::atomic<std::uint64_t> taken{0};           // replies; written under the lock
   };
 
   enum class State : std::uint8_t { launching, starting, ready, gone, failed };
@@ -180,6 +180,7 @@ class ProcessCrew final : public Crew {
   void ask_to_end(Worker& worker, Acts& acts);
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
+  void take_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   void grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   static bool take_returned(Lease& lease, std::uint32_t returned);

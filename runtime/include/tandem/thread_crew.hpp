@@ -23,7 +23,7 @@ namespace tandem {
 /// from a crew that is gone by the caller.
 using Spawn = std::function<void(std::function<void()> task)>;
 /// Whether a task may sleep for some milliseconds in case something comes: there are threads enough for all others meanwhile.
-using MayRest = std::function<bool()>;
+using MaySleep = std::function<bool()>;
 
 /// Workers as tasks in this process. A worker is one instance of the body; at most one task runs it
 /// at a time. A task that has nothing to do waits a moment and ends, so an idle crew holds no thread.
@@ -31,7 +31,7 @@ using MayRest = std::function<bool()>;
 ///           log, once, while it runs, and its item is delivered as it is when it returns after all.
 class ThreadCrew final : public Crew {
  public:
-  ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn, MayRest may_rest,
+  ThreadCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, Spawn spawn, MaySleep may_sleep,
              const std::atomic<std::uint32_t>& stopping);
 
   /// Starts every worker's body, in tasks of their own.
@@ -72,7 +72,7 @@ class ThreadCrew final : public Crew {
     std::uint64_t service_nanoseconds = 0;
     Turn turn;
 
-    std::optional<Clock::time_point> waits_since;  // for a block; of its own task
+    std::optional<Clock::time_point> waits_since;  // for a block
     Linger linger;                                 // its own task's
     std::atomic<bool> called{false};  // there is something; written under the crew's lock, or at the end
     std::mutex call_mutex;            // guards nothing: so that no call is missed
@@ -87,9 +87,15 @@ class ThreadCrew final : public Crew {
   void work(std::uint32_t index);
   /// Messages for one worker's next turn: one, or as many short ones as fill the turn. False when there is none.
   bool next_turn(Worker& worker, Acts& acts);
-  bool may_wait(Worker& worker, Acts& acts);
-  void begin_to_wait(Worker& worker);
-  bool wait_for_call(Worker& worker, Clock::time_point until);
+  struct Wait {
+    bool for_block;  // else for a message
+    Clock::time_point until;
+  };
+  std::optional<Wait> wait_for_block(Worker& worker, bool may_sleep, Acts& acts);
+  Wait begin_to_wait(Worker& worker, Wait wait);
+  bool wait_for_call(Worker& worker, const Wait& wait);
+  void forget_waits() noexcept;
+  bool may_sleep() const;
   void call(Worker& worker) noexcept;
   void lent(Worker& worker);
   void hand_on(Turn& turn, Acts& acts);
@@ -100,7 +106,7 @@ class ThreadCrew final : public Crew {
   void task_done();
 
   const Spawn spawn_;
-  const MayRest may_rest_;
+  const MaySleep threads_suffice_;
   std::unique_ptr<DeadlineWatch> watch_;  // null: no deadline
   std::deque<Worker> workers_;
   std::optional<Circulation> circulation_;  // none: blocks are small. Under the crew's lock
