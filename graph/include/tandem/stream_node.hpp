@@ -330,7 +330,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     const auto arrived = [this] { return waiting_.load(std::memory_order_relaxed); };
     if (few_came_.load(std::memory_order_relaxed)) {
       std::optional<Core::Helping> helping;  // from the first look on, if there is one
-      linger_.wait([&] {
+      linger_.wait_or_spin([&] {
         if (!helping) helping.emplace(*core_);
         helping->help();
         return arrived();

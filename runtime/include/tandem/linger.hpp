@@ -13,27 +13,34 @@ namespace tandem {
 /// straight away the next few times, and twice as many each time that it is in vain again, until it finds something that has come
 /// already. It also was in vain when the others took much longer to give the processor back: who sleeps is rung when something
 /// comes, and gets it sooner.
-/// What comes right after it has given way once came from another processor, perhaps, while this one was in the kernel. So it looks for
-/// a microsecond or two before it gives way the next time, and goes on doing so as long as that is how things come.
+/// What comes right after it has given way once came from another processor, perhaps, while this one was in the kernel. So who may spin
+/// looks for a microsecond or two before it gives way the next time, and goes on doing so as long as that is how things come.
 /// Threads   one.
 class Linger {
  public:
   /// Returns true when ready() became true.
   template <class Ready>
   bool wait(Ready ready) noexcept {
-    return wait(ready, kLongest);
+    return wait(ready, kLongest, false);
+  }
+
+  /// The same, and looks for a moment before it gives way when that is how things come. Where nobody writes to what ready() looks at
+  /// but to make it true: to look all the time at what others change all the time takes it away from them each time.
+  template <class Ready>
+  bool wait_or_spin(Ready ready) noexcept {
+    return wait(ready, kLongest, true);
   }
 
   /// The same for up to a quarter of what a worker's messages take: who comes that often loses less by it than by the wake-up of a
   /// processor that has gone to sleep.
   template <class Ready>
   bool wait_for_message(Ready ready, std::chrono::nanoseconds service) noexcept {
-    return wait(ready, std::clamp<std::chrono::nanoseconds>(service / kPart, kLongest, kTooLong));
+    return wait(ready, std::clamp<std::chrono::nanoseconds>(service / kPart, kLongest, kTooLong), true);
   }
 
  private:
   template <class Ready>
-  bool wait(Ready& ready, std::chrono::nanoseconds longest) noexcept {
+  bool wait(Ready& ready, std::chrono::nanoseconds longest, bool may_spin) noexcept {
     if (ready()) {  // so it comes quickly
       skip_ = 0;
       penalty_ = 1;
@@ -43,7 +50,7 @@ class Linger {
       --skip_;
       return false;
     }
-    if (spins_ && spin(ready)) {
+    if (may_spin && spins_ && spin(ready)) {
       penalty_ = 1;
       return true;
     }
