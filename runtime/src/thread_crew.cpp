@@ -18,7 +18,7 @@ constexpr std::size_t kLongestTurn = 64;
 constexpr std::uint64_t kUsualTimes = 8;
 // A task that has nothing to do waits for so long, asleep for most of it: to wake it costs less than oneTBB's thread does, which looks
 // for tasks a hundred times and gives way each time before it sleeps.
-constexpr std::chrono::milliseconds kRest{2};
+constexpr std::chrono::milliseconds kRest{5};
 // How long stop() waits for tasks that find no thread. Longer than any thread needs to come that is to come.
 constexpr std::chrono::seconds kNoThreadIsComing{2};
 
