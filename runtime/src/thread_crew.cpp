@@ -220,7 +220,7 @@ void ThreadCrew::forget_waits() noexcept {
 // sleep, is lent one more at once. Under the lock.
 std::optional<ThreadCrew::Wait> ThreadCrew::wait_for_block(Worker& worker, bool may_sleep, Acts& acts) {
   const Clock::time_point now = Clock::now();
-  while (waits_for_block() && circulation_ && circulation_->holds_back()) {
+  while (waits_for_block() && circulation_->holds_back()) {
     if (!worker.waits_since) worker.waits_since = now;
     const Clock::time_point until = *worker.waits_since + Circulation::kLongestWait;
     if (may_sleep && now < until) return begin_to_wait(worker, {true, until});
@@ -270,7 +270,7 @@ void ThreadCrew::work(std::uint32_t index) {
           relieve_others(worker, true, acts);
           any = next_turn(worker, acts);
         }
-        if (!any) wait = wait_for_block(worker, may_sleep(), acts);
+        if (!any && circulation_) wait = wait_for_block(worker, may_sleep(), acts);
         any = !turn.leases.empty();
         if (any) dispatch(acts);  // what is left of what others lost
         if (pending_.empty()) forget_waits();

@@ -74,7 +74,7 @@ class ThreadCrew final : public Crew {
 
     std::optional<Clock::time_point> waits_since;  // for a block
     Linger linger;                                 // its own task's
-    std::atomic<bool> called{false};  // there is something; written under the crew's lock, or at the end
+    std::atomic<bool> called{false};  // there is something; one that comes late costs a look in vain
     std::mutex call_mutex;            // guards nothing: so that no call is missed
     std::condition_variable call;
   };
