@@ -30,6 +30,11 @@ constexpr std::uint64_t kMostTogether = 16;
 // processor from others; one that is about to must be seen to by another processor.
 constexpr std::uint64_t kWakeNanoseconds = 50'000;
 constexpr std::uint64_t kStirNanoseconds = 2'000;
+// Replies to messages that take less than the first are taken when the worker has done all that it has, or so many, or after so long:
+// to take them costs a microsecond each time, and what comes of a part of them sets others to work on a part.
+constexpr std::uint64_t kQuickNanoseconds = 500;
+constexpr std::uint64_t kEnough = 64;
+constexpr std::int64_t kGatherNanoseconds = 5'000;
 // What keeps each worker at work for so long is plenty: whoever brings more is awake by then.
 constexpr std::uint64_t kPlentyNanoseconds = 100'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
@@ -121,7 +126,6 @@ void ProcessCrew::launch(Worker& worker) {
     glances_[index_of(worker)].commit->store(0, std::memory_order_relaxed);
     worker.requests = RequestWriter{worker.channel.request_ring(base_), worker.channel.capacity};
     worker.replies = ReplyReader{worker.channel.reply_ring(base_), worker.channel.capacity};
-    glances_[index_of(worker)].taken.store(0, std::memory_order_relaxed);
     RequestHead& requests = worker.channel.head(base_);
     ReplyHead& replies = worker.channel.reply_head(base_);
     requests.recalled.store(0, std::memory_order_relaxed);
@@ -134,6 +138,7 @@ void ProcessCrew::launch(Worker& worker) {
     worker.recalled = 0;
     worker.held_up = false;
     worker.condemned.clear();
+    take_glance(worker);
     worker.lied = false;
     worker.overdue = false;
     worker.exhausted = false;
@@ -328,7 +333,11 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point no
 // come by then, when it goes to sleep itself.
 void ProcessCrew::publish(Acts& acts) {
   bool any = false;
-  for (Worker& worker : workers_) any = worker.requests.publish() || any;
+  for (Worker& worker : workers_) {
+    if (!worker.requests.publish()) continue;
+    set_due(worker);
+    any = true;
+  }
   if (!any) return;
   unrung_.store(true, std::memory_order_relaxed);
   // LEAVE: the fence in is_asleep() pairs with that of the pump's Sleeper::announce(), which comes before its
@@ -540,13 +549,10 @@ bool ProcessCrew::has_work() noexcept {
   });
 }
 
-bool ProcessCrew::seems_to_have_work() const noexcept {
-  if (is_asked() || unrung_.load(std::memory_order_relaxed)) return true;
+bool ProcessCrew::seems_worth_draining() const noexcept {
+  if (is_asked()) return true;
   const std::span glances{glances_.get(), workers_.size()};
-  return std::any_of(glances.begin(), glances.end(), [](const Glance& glance) {
-    // Relaxed: who takes the replies looks again.
-    return glance.commit->load(std::memory_order_relaxed) != glance.taken.load(std::memory_order_relaxed);
-  });
+  return std::any_of(glances.begin(), glances.end(), [](Glance& glance) { return glance.is_due(); });
 }
 
 bool ProcessCrew::needs_pump() noexcept {
@@ -591,7 +597,34 @@ bool ProcessCrew::drain() {
 
 void ProcessCrew::read_replies(Worker& worker, Acts& acts) {
   take_replies(worker, acts);
-  glances_[index_of(worker)].taken.store(worker.replies.head(), std::memory_order_relaxed);
+  take_glance(worker);
+}
+
+void ProcessCrew::take_glance(const Worker& worker) noexcept {
+  Glance& glance = glances_[index_of(worker)];
+  glance.taken.store(worker.replies.head(), std::memory_order_relaxed);
+  glance.since.store(0, std::memory_order_relaxed);
+  set_due(worker);
+}
+
+void ProcessCrew::set_due(const Worker& worker) noexcept {
+  const bool quick = worker.service_nanoseconds > 0 && worker.service_nanoseconds <= kQuickNanoseconds;
+  const std::uint64_t due = worker.replies.head() + (quick ? std::min(worker.outstanding(), kEnough) : 1);
+  glances_[index_of(worker)].due.store(worker.condemned.empty() ? due : Glance::kNever,
+                                       std::memory_order_relaxed);
+}
+
+// Relaxed: who takes the replies looks again.
+bool ProcessCrew::Glance::is_due() noexcept {
+  const std::uint64_t committed = commit->load(std::memory_order_relaxed);
+  const std::uint64_t enough = due.load(std::memory_order_relaxed);
+  if (committed == taken.load(std::memory_order_relaxed) || enough == kNever) return false;
+  if (committed >= enough) return true;
+  const std::int64_t now = Clock::now().time_since_epoch().count();
+  const std::int64_t first = since.load(std::memory_order_relaxed);
+  if (first != 0) return now - first >= kGatherNanoseconds;
+  since.store(now, std::memory_order_relaxed);
+  return false;
 }
 
 void ProcessCrew::take_replies(Worker& worker, Acts& acts) {
@@ -1016,6 +1049,7 @@ ProcessCrew::Clock::time_point ProcessCrew::enforce_deadline(Worker& worker, Clo
                              : fmt::format("ran longer than its deadline of {} ms and was killed",
                                            milliseconds(*node_.config.deadline));
   worker.overdue = true;
+  set_due(worker);
   worker.kill_at = now + kInspectWithin;
   return worker.kill_at;
 }

@@ -174,12 +174,11 @@ void Pump::drain() {
   const Clock::time_point end = Clock::now() + kLongestRun;
   do {
     const Run run;
-    for (bool any = true; any && Clock::now() < end;) {
-      any = false;
-      for (ProcessCrew* const crew : crews_) any = crew->drain() || any;
-    }
+    do {
+      for (ProcessCrew* const crew : crews_) crew->drain();
+    } while (seems_worth_draining() && Clock::now() < end);
     for (ProcessCrew* const crew : crews_) crew->launch_wanted();
-  } while (has_work() && Clock::now() < end);  // what came out of one crew may have gone to another
+  } while (seems_worth_draining() && Clock::now() < end);  // what came out of one crew may have gone to another
 }
 
 // AWAKE: leave() and fall_asleep() announce under the lock when they are the last; who publishes something before that is
@@ -269,6 +268,11 @@ void Pump::ring_sleepers() const noexcept {
   for (ProcessCrew* const crew : crews_) crew->ring_sleepers();
 }
 
+bool Pump::seems_worth_draining() const noexcept {
+  return std::any_of(crews_.begin(), crews_.end(),
+                     [](const ProcessCrew* crew) { return crew->seems_worth_draining(); });
+}
+
 bool Pump::has_work() const noexcept {
   return std::any_of(crews_.begin(), crews_.end(), [](ProcessCrew* crew) { return crew->has_work(); });
 }
@@ -306,7 +310,7 @@ void Pump::wait(Clock::time_point until) {
   // While there is work, a look at the descriptors now and then is enough.
   const auto helped = [this] { return helped_.load(std::memory_order_relaxed); };
   if (!helped()) {
-    const bool any = has_work() || linger_.wait([&] { return helped() || has_work(); });
+    const bool any = linger_.wait([&] { return helped() || seems_worth_draining(); });
     if (any && !helped() && Clock::now() < look_at_) return;
   }
   fall_asleep();

@@ -59,9 +59,13 @@ class ProcessCrew final : public Crew {
   void ring_sleepers() noexcept;
   /// Whether drain() would find something to do.
   bool has_work() noexcept;
-  /// Whether it looks as if drain() or ring_sleepers() would. By any thread, without the lock, so it may be wrong either way for
-  /// a moment: who is about to sleep asks has_work().
-  bool seems_to_have_work() const noexcept;
+  /// Whether it looks as if it were worth while to call drain(): replies to tiny messages are left to gather for a moment. By any
+  /// thread, without the lock, so it may be wrong either way for a moment: who is about to sleep asks has_work().
+  bool seems_worth_draining() const noexcept;
+  /// The same of drain() or ring_sleepers().
+  bool seems_to_have_work() const noexcept {
+    return unrung_.load(std::memory_order_relaxed) || seems_worth_draining();
+  }
   /// Whether there is something that only the pump does, and that it does not know of.
   bool needs_pump() noexcept;
   /// Whether the sleeping pump comes by itself to look for messages that can wait. By the pump's thread, which looks at has_work()
@@ -101,7 +105,13 @@ class ProcessCrew final : public Crew {
   /// Of a slot: for a look at its reply ring without the lock.
   struct Glance {
     std::atomic<std::uint64_t>* commit = nullptr;  // constant: the next ring lies where the last one did
-    std::atomic<std::uint64_t> taken{0};           // replies; written under the lock
+    std::atomic<std::uint64_t> taken{0};           // replies; written under the lock, as `due` is
+    std::atomic<std::uint64_t> due{0};  // when there are so many replies, it is no use to wait for more
+    std::atomic<std::int64_t> since{
+        0};  // when somebody saw fewer, by the clock; 0: nobody did. By any who looks
+
+    static constexpr std::uint64_t kNever = ~std::uint64_t{0};  // its replies are not read any more
+    bool is_due() noexcept;
   };
 
   enum class State : std::uint8_t { launching, starting, ready, gone, failed };
@@ -180,6 +190,8 @@ class ProcessCrew final : public Crew {
   void ask_to_end(Worker& worker, Acts& acts);
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
+  void take_glance(const Worker& worker) noexcept;
+  void set_due(const Worker& worker) noexcept;
   void take_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   void grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place, Acts& acts);

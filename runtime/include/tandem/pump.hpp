@@ -91,6 +91,7 @@ class Pump {
   void begin();
   void drain();
   bool has_work() const noexcept;
+  bool seems_worth_draining() const noexcept;
   void ring_sleepers() const noexcept;
   void fall_asleep() noexcept;
   void wake_up() noexcept;
