@@ -544,6 +544,56 @@ TEST_F(Pools, HaveNoMorePagesThanBlocksThoughLargeOnesWanderBetweenAreas) {
   EXPECT_EQ(static_cast<std::size_t>(file.st_blocks) * 512, kBlocks * large.stride());
 }
 
+TEST_F(Pools, LendEachAreaItsPartOfALimit) {
+  std::vector<Handle> items;
+  const auto lends = [&](std::uint32_t area) {
+    const bool has = pool_->has(area);
+    Lease* const lease = lend(area);
+    EXPECT_EQ(lease != nullptr, has);
+    if (lease != nullptr) items.emplace_back(lease, Part::graph);
+    return lease != nullptr;
+  };
+  pool_->limit(kAreas);
+  for (std::uint32_t area = 0; area < kAreas; ++area) {
+    EXPECT_TRUE(lends(area));
+    EXPECT_FALSE(lends(area));
+  }
+  pool_->limit(kAreas + 1);
+  EXPECT_FALSE(lends(1));
+  EXPECT_TRUE(lends(0));
+  EXPECT_FALSE(lends(0));
+  items.clear();
+  // One at least, whatever the limit: it may be the only area whose worker is left.
+  pool_->limit(1);
+  EXPECT_TRUE(lends(kAreas - 1));
+  EXPECT_FALSE(lends(kAreas - 1));
+}
+
+TEST_F(Pools, LendAllToOneAreaWhereTheLimitIsAll) {
+  std::vector<Handle> items;
+  pool_->limit(kBlocks);
+  while (Lease* const lease = lend(1)) items.emplace_back(lease, Part::graph);
+  EXPECT_EQ(items.size(), kBlocks);
+}
+
+// Who fills them finds them in its cache.
+TEST_F(Pools, LendTheSameBlocksAgainWithinALimit) {
+  pool_->limit(kAreas);
+  std::mt19937_64 random = random_generator();
+  std::vector<Handle> items;
+  std::set<std::byte*> blocks;
+  for (int step = 0; step < 1000; ++step) {
+    if (Lease* const lease = lend(static_cast<std::uint32_t>(random() % kAreas))) {
+      blocks.insert(pool_->block(*lease));
+      items.emplace_back(lease, Part::graph);
+    }
+    if (items.empty() || random() % 2 == 0) continue;
+    std::swap(items[random() % items.size()], items.back());
+    items.pop_back();
+  }
+  EXPECT_EQ(blocks.size(), kAreas);
+}
+
 TEST_F(Pools, GiveTheirBlocksPagesThatCanBeWritten) {
   Lease* const lease = lend();
   ASSERT_EQ(pool_->back(*lease), Pool::Backing::backed);

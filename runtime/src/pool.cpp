@@ -56,7 +56,7 @@ Lease* Pool::take_any() noexcept {
 }
 
 Lease* Pool::find(std::uint32_t area) noexcept {
-  if (!is_below_limit()) return nullptr;
+  if (!is_below_limit(area)) return nullptr;
   if (Lease* const lease = table_.take(area)) return lease;
   Lease* const lease = limit_ == kNoLimit ? table_.take_any() : table_.take(unbound());
   if (lease == nullptr) return nullptr;
@@ -86,6 +86,7 @@ void Pool::bind(Lease& lease, std::uint32_t number) {
     place = area.given.back();
     area.given.pop_back();
   }
+  ++area.bound;
   lease.list = number;
   lease.block = number * where_.count + place;
   lease.memory = segment_.base() + where_.block_offset(lease.block);
@@ -93,6 +94,7 @@ void Pool::bind(Lease& lease, std::uint32_t number) {
 }
 
 void Pool::unbind(Lease& lease) {
+  --areas_[lease.list].bound;
   areas_[lease.list].given.push_back(lease.block % where_.count);
   if (lease.backed && large_) segment_.release(where_.block_offset(lease.block), where_.stride);
   lease.backed = false;

@@ -219,7 +219,7 @@ ProcessCrew::Worker* ProcessCrew::choose(bool alone) {
     const std::chrono::nanoseconds moving{node_.layout.stride() / kMovedBytesPerNanosecond};
     const std::uint32_t area = area_of(*waiting);
     const bool long_enough = Clock::now() - *waiting->waits_since >= moving;
-    if (long_enough && pool_.is_below_limit() && pool_.give_up_one_for(area)) return waiting;
+    if (long_enough && pool_.is_below_limit(area) && pool_.give_up_one_for(area)) return waiting;
   }
   return best != nullptr && pending_.size() > kept ? best
                                                    : waiting;  // which asks for the next block that comes back
@@ -241,9 +241,11 @@ bool ProcessCrew::has_block(Worker& worker) {
   const Clock::time_point now = Clock::now();
   if (!worker.waits_since) worker.waits_since = now;
   waited_for_block_ = true;
-  if (now - *worker.waits_since < Circulation::kLongestWait || pool_.is_below_limit()) return false;
-  circulation_->raise();
-  pool_.limit(circulation_->limit());
+  if (now - *worker.waits_since < Circulation::kLongestWait) return false;
+  while (!pool_.is_below_limit(area)) {
+    circulation_->raise();
+    pool_.limit(circulation_->limit());
+  }
   return pool_.has(area);
 }
 

@@ -25,6 +25,7 @@ class LeaseTable {
         leases_{std::make_unique<Lease[]>(count)},
         next_{std::make_unique<std::uint32_t[]>(count)},
         free_(lists, kNone),
+        lengths_(lists, 0),
         hot_first_{hot_first} {
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
@@ -41,7 +42,7 @@ class LeaseTable {
     const std::uint32_t index = free_[list];
     if (index == kNone) return nullptr;
     free_[list] = next_[index];
-    --in_lists_;
+    --lengths_[list];
     if (next_[index] != kNone) __builtin_prefetch(&leases_[next_[index]], 1);  // it is likely to be the next
     Lease& lease = leases_[index];
     ++lease.generation;
@@ -50,11 +51,10 @@ class LeaseTable {
 
   /// One of any list, the last before all others; null when all are lent.
   [[nodiscard]] Lease* take_any() noexcept {
-    if (hot_first_ || in_lists_ == 0) collect();
-    if (in_lists_ == 0) return nullptr;
-    auto list = static_cast<std::uint32_t>(free_.size()) - 1;
-    while (free_[list] == kNone) --list;
-    return take(list);
+    collect();
+    auto list = static_cast<std::uint32_t>(free_.size());
+    while (list > 0 && free_[list - 1] == kNone) --list;
+    return list > 0 ? take(list - 1) : nullptr;
   }
 
   /// Whether take() would find one.
@@ -63,10 +63,10 @@ class LeaseTable {
     return free_[list] != kNone;
   }
 
-  /// How many are in the lists.
-  [[nodiscard]] std::uint32_t in_lists() noexcept {
+  /// How many are in the list.
+  [[nodiscard]] std::uint32_t length(std::uint32_t list) noexcept {
     collect();
-    return in_lists_;
+    return lengths_[list];
   }
 
   /// Whether something was put() since the taker looked last. By any thread; a hint.
@@ -122,7 +122,7 @@ class LeaseTable {
   void put_back(std::uint32_t index) noexcept {
     const std::uint32_t list = free_.size() == 1 ? 0 : leases_[index].list;
     next_[index] = std::exchange(free_[list], index);
-    ++in_lists_;
+    ++lengths_[list];
   }
   std::uint32_t place_of(const Lease& lease) const noexcept {
     return static_cast<std::uint32_t>(&lease - leases_.get());
@@ -132,7 +132,7 @@ class LeaseTable {
   const std::unique_ptr<Lease[]> leases_;
   const std::unique_ptr<std::uint32_t[]> next_;  // by place
   std::vector<std::uint32_t> free_;              // by list: the place of the first
-  std::uint32_t in_lists_ = 0;                   // of all lists
+  std::vector<std::uint32_t> lengths_;           // by list
   const bool hot_first_;
   alignas(64) std::atomic<std::uint32_t> returned_{kNone};
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -84,15 +85,19 @@ class Pool final : public LeaseOwner {
   [[nodiscard]] Lease* take_any() noexcept;
   /// Whether take() would find one without giving up a block of another area.
   [[nodiscard]] bool has(std::uint32_t area) noexcept {
-    return is_below_limit() && (table_.any(area) || table_.any(unbound()));
+    return is_below_limit(area) && (table_.any(area) || table_.any(unbound()));
   }
   /// The same; where there is none, on_returned runs at the next return.
   [[nodiscard]] bool has_or_wants(std::uint32_t area) noexcept;
-  /// From now on, take() lends so many at a time, and does not give up a block of another area for one of its own.
+  /// From now on, take() lends so many at a time, and does not give up a block of another area for one of its own. Each area has its
+  /// part of them, so that the same blocks are lent again and again; one at least. All of them are no limit: then any area may have any
+  /// number.
   void limit(std::uint32_t blocks) noexcept { limit_ = blocks; }
-  /// Whether fewer are lent than the limit.
-  [[nodiscard]] bool is_below_limit() noexcept {
-    return limit_ == kNoLimit || usable() - table_.in_lists() < limit_;
+  /// Whether fewer of the area are lent than its part of the limit.
+  [[nodiscard]] bool is_below_limit(std::uint32_t area) noexcept {
+    if (limit_ >= usable()) return true;
+    const std::uint32_t part = limit_ / where_.areas + (area < limit_ % where_.areas ? 1 : 0);
+    return areas_[area].bound - table_.length(area) < std::max<std::uint32_t>(part, 1);
   }
   /// Whether one has come back since the last look at a list. By any thread; a hint.
   [[nodiscard]] bool has_returned() const noexcept { return table_.has_returned(); }
@@ -134,6 +139,7 @@ class Pool final : public LeaseOwner {
   struct Area {
     std::uint32_t fresh = 0;           // blocks from here on were never lent
     std::vector<std::uint32_t> given;  // blocks before it that no lease has any more
+    std::uint32_t bound = 0;           // leases that have one
     std::size_t backed_bytes = 0;      // of small blocks: pages exist from the area's beginning to here
   };
 
