@@ -569,6 +569,26 @@ TEST_F(Pools, LendEachAreaItsPartOfALimit) {
   EXPECT_FALSE(lends(kAreas - 1));
 }
 
+TEST_F(Pools, GiveWhatIsOverToWhoIsFavoured) {
+  pool_->limit(kAreas + 1, 2);
+  const Handle first{lend(2), Part::graph};
+  EXPECT_TRUE(pool_->has(2));
+  const Handle other{lend(0), Part::graph};
+  EXPECT_FALSE(pool_->has(0));
+}
+
+TEST_F(Pools, ShareALimitAmongTheAreasThatAreNotLeftOut) {
+  pool_->limit(kAreas);
+  pool_->leave_out(0);
+  pool_->leave_out(2);
+  std::vector<Handle> items;
+  for (std::uint32_t lent = 0; lent < kAreas; ++lent) items.emplace_back(lend(1), Part::graph);
+  EXPECT_NE(items.back().get(), nullptr);
+  EXPECT_FALSE(pool_->has(1));
+  pool_->leave_out(1);  // nobody is left
+  EXPECT_FALSE(pool_->has(1));
+}
+
 TEST_F(Pools, LendAllToOneAreaWhereTheLimitIsAll) {
   std::vector<Handle> items;
   pool_->limit(kBlocks);

@@ -77,6 +77,27 @@ bool Pool::give_up_one_for(std::uint32_t area) noexcept {
   return false;
 }
 
+void Pool::leave_out(std::uint32_t area) noexcept {
+  areas_[area].left_out = true;
+  share_out(limit_, favoured_);
+}
+
+void Pool::share_out(std::uint32_t limit, std::uint32_t favoured) noexcept {
+  limit_ = limit;
+  favoured_ = favoured;
+  const auto sharing =
+      static_cast<std::uint32_t>(std::count_if(areas_.begin(), areas_.end(),
+                                               [](const Area& area) { return !area.left_out; }));
+  if (sharing == 0) return;
+  std::uint32_t over = limit % sharing;
+  for (std::uint32_t i = 0; i < where_.areas; ++i) {
+    Area& area = areas_[(favoured + i) % where_.areas];
+    if (area.left_out) continue;
+    area.part = std::max<std::uint32_t>(limit / sharing + (over > 0 ? 1 : 0), 1);
+    over -= over > 0 ? 1 : 0;
+  }
+}
+
 void Pool::bind(Lease& lease, std::uint32_t number) {
   Area& area = areas_[number];
   std::uint32_t place = area.fresh;

@@ -138,7 +138,6 @@ void ProcessCrew::launch(Worker& worker) {
     worker.recalled = 0;
     worker.held_up = false;
     worker.condemned.clear();
-    take_glance(worker);
     worker.lied = false;
     worker.overdue = false;
     worker.exhausted = false;
@@ -147,6 +146,7 @@ void ProcessCrew::launch(Worker& worker) {
     worker.alone = false;
     worker.arrived = node_.config.start == Start::fork;
     worker.state = State::launching;
+    take_glance(worker);
     ++worker.incarnation;
   }
   launch_(first_slot_ + index_of(worker), worker.incarnation);
@@ -162,6 +162,7 @@ void ProcessCrew::started(Launcher::Started report) {
     worker.pidfd = std::move(report.pidfd);
     worker.state = State::starting;
     worker.launched = Clock::now();
+    set_due(worker);
     if (ending_) ask_to_end(worker, acts);
   }
   carry_out(acts);
@@ -244,7 +245,7 @@ bool ProcessCrew::has_block(Worker& worker) {
   if (now - *worker.waits_since < Circulation::kLongestWait) return false;
   while (!pool_.is_below_limit(area)) {
     circulation_->raise();
-    pool_.limit(circulation_->limit());
+    pool_.limit(circulation_->limit(), area);
   }
   return pool_.has(area);
 }
@@ -612,8 +613,8 @@ void ProcessCrew::take_glance(const Worker& worker) noexcept {
 void ProcessCrew::set_due(const Worker& worker) noexcept {
   const bool quick = worker.service_nanoseconds > 0 && worker.service_nanoseconds <= kQuickNanoseconds;
   const std::uint64_t due = worker.replies.head() + (quick ? std::min(worker.outstanding(), kEnough) : 1);
-  glances_[index_of(worker)].due.store(worker.condemned.empty() ? due : Glance::kNever,
-                                       std::memory_order_relaxed);
+  const bool is_read = worker.running() && worker.condemned.empty();
+  glances_[index_of(worker)].due.store(is_read ? due : Glance::kNever, std::memory_order_relaxed);
 }
 
 // Relaxed: who takes the replies looks again.
@@ -810,6 +811,7 @@ void ProcessCrew::start_failed(Worker& worker, const std::string& reason, Acts& 
     return;
   }
   number_of(worker).left_out = true;  // it said so itself, or often enough: trying again would not help
+  pool_.leave_out(area_of(worker));
   acts.log.push_back(name_of(worker) + " is left out: " + reason);
   const bool hope =
       std::any_of(numbers_.begin(), numbers_.end(), [](const Number& one) { return !one.left_out; });
@@ -835,6 +837,7 @@ void ProcessCrew::ended(std::uint32_t slot, std::uint32_t incarnation, const std
     number = worker.number;
     if (was_idle && worker.lied && !ending_) acts.log.push_back(name_of(worker) + ": " + how);
     worker.state = State::gone;
+    set_due(worker);
     take_back(worker, how, counts, acts);
     if (counts) count_end(worker, before, was_idle && !killed, how, acts);
     worker.pid = -1;
@@ -858,8 +861,6 @@ std::string ProcessCrew::how_it_ended(Worker& worker, const std::string& cause, 
   if (worker.overdue) how = std::exchange(worker.condemned, {});
   const std::uint64_t answered_before = worker.answered;
   if (worker.condemned.empty()) read_replies(worker, acts);
-  Glance& glance = glances_[index_of(worker)];  // the rest will never be read
-  glance.taken.store(glance.commit->load(std::memory_order_relaxed), std::memory_order_relaxed);
   if (!worker.condemned.empty()) how = worker.condemned;
   // It had answered after all: the message that it was at then was not late.
   if (worker.overdue && !worker.lied && worker.answered != answered_before) counts = false;

@@ -194,7 +194,10 @@ bool Pump::enter() noexcept {
 bool Pump::help() noexcept {
   const bool look = std::any_of(crews_.begin(), crews_.end(),
                                 [](const ProcessCrew* crew) { return crew->seems_to_have_work(); });
-  if (!look) return false;
+  return look && help_at_once();
+}
+
+bool Pump::help_at_once() noexcept {
   bool any = false;
   {
     const Run run;
@@ -252,10 +255,12 @@ void Pump::hear_workers(bool hear) const noexcept {
   epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, bell_.heard_at(), &entry);
 }
 
-void Pump::fall_asleep() noexcept {
+// Returns whether nobody helps.
+bool Pump::fall_asleep() noexcept {
   const std::lock_guard lock{awake_mutex_};
   asleep_ = true;
   if (helpers_ == 0) sleeper_.announce();
+  return helpers_ == 0;
 }
 
 void Pump::wake_up() noexcept {
@@ -310,15 +315,16 @@ void Pump::wait(Clock::time_point until) {
   // While there is work, a look at the descriptors now and then is enough.
   const auto helped = [this] { return helped_.load(std::memory_order_relaxed); };
   if (!helped()) {
-    const bool any = linger_.wait([&] { return helped() || seems_worth_draining(); });
+    const bool any = linger_.wait([&] { return helped() || seems_worth_draining(); }) || has_work();
     if (any && !helped() && Clock::now() < look_at_) return;
   }
-  fall_asleep();
+  const bool is_last = fall_asleep();
   const Clock::time_point now = Clock::now();
   const Clock::time_point comes = promise(now);
   ring_sleepers();
   std::chrono::nanoseconds left{0};
-  if (!has_work()) {
+  // Who helps looks when it leaves, and rings; until then, what gathers is its.
+  if (!is_last || !has_work()) {
     left = std::chrono::nanoseconds::max();  // woken by the bell, a pidfd or the fork server
     if (until != Clock::time_point::max()) left = std::chrono::ceil<std::chrono::milliseconds>(until - now);
     if (comes != Clock::time_point::max()) left = std::min<std::chrono::nanoseconds>(left, comes - now);

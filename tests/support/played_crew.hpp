@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -18,12 +20,12 @@
 namespace tandem::test {
 
 /// A crew of worker processes with all that it stands on, and without a process: whoever has it plays the workers, and the pump. One
-/// number is a message, eight are a result. There is room for 64 messages.
+/// number is a message, eight are a result. There is room for 256 messages.
 /// Threads   one.
 class PlayedCrew {
  public:
   static constexpr std::uint32_t kWorkers = 2;
-  static constexpr std::uint32_t kInFlight = 64;
+  static constexpr std::uint32_t kInFlight = 256;
 
   PlayedCrew() {
     node_.name = "work";
@@ -33,11 +35,10 @@ class PlayedCrew {
     node_.message_bytes = sizeof message_;
     node_.layout = BlockLayout::of_struct<std::uint64_t[8]>();
     node_.make_body = [] { return std::make_unique<NoBody>(); };
-    std::vector<ChannelLayout> channels;
     std::size_t offset = round_up(sizeof(HostPage), Segment::page_bytes());
     for (std::uint32_t slot = 0; slot < kWorkers; ++slot) {
-      channels.push_back({128, offset});
-      offset += channels.back().bytes();
+      channels_.push_back({2 * kInFlight, offset});
+      offset += channels_.back().bytes();
     }
     node_.blocks = {offset, node_.layout.stride(), kInFlight, kWorkers};
     segment_ = std::make_unique<Segment>(offset + node_.blocks.bytes());
@@ -47,24 +48,15 @@ class PlayedCrew {
 
     auto* const page = new (segment_->base()) HostPage;
     page->sleep_word.store(1);  // there is no pump that would look into the inbox
-    std::vector<std::uint32_t> launched;
     crew_ = std::make_unique<ProcessCrew>(
-        node_, *pool_, keeper_, segment_->base(), *page, channels, 0,
-        [&](std::uint32_t slot, std::uint32_t) { launched.push_back(slot); }, [](auto, auto) {}, [] {}, [] {});
+        node_, *pool_, keeper_, segment_->base(), *page, channels_, 0,
+        [this](std::uint32_t slot, std::uint32_t incarnation) {
+          launched_.push_back({slot, incarnation});
+        },
+        [](auto, auto) {}, [] {}, [] {});
+    players_.resize(kWorkers);
     crew_->start();
-    for (const std::uint32_t slot : launched) {
-      const ChannelLayout& channel = channels[slot];
-      std::byte* const base = segment_->base();
-      players_.push_back({{channel.request_ring(base), channel.capacity},
-                          {channel.reply_ring(base), channel.capacity},
-                          reinterpret_cast<std::atomic<std::uint64_t>*>(channel.reply_ring(base))});
-      crew_->started({slot, 1, getpid(), Descriptor{}});
-      ReplyToken ready;
-      ready.kind = ReplyKind::ready;
-      ready.incarnation = 1;
-      players_.back().replies.push(ready);
-      players_.back().replies.publish();
-    }
+    while (!launched_.empty()) begin(launch());
     crew_->drain();
   }
   ~PlayedCrew() {
@@ -75,6 +67,37 @@ class PlayedCrew {
   PlayedCrew& operator=(const PlayedCrew&) = delete;
 
   ProcessCrew& crew() noexcept { return *crew_; }
+
+  struct Launched {
+    std::uint32_t slot;
+    std::uint32_t incarnation;
+  };
+  /// The launcher's part: what the crew wants started. There must be something.
+  Launched launch() {
+    const Launched one = launched_.front();
+    launched_.erase(launched_.begin());
+    return one;
+  }
+  bool wants_launch() const noexcept { return !launched_.empty(); }
+  /// A worker says that it is ready, which the crew has not been told to be there.
+  void say_ready(Launched worker) {
+    const ChannelLayout& channel = channels_[worker.slot];
+    std::byte* const base = segment_->base();
+    players_[worker.slot] = {worker.incarnation,
+                             {channel.request_ring(base), channel.capacity},
+                             {channel.reply_ring(base), channel.capacity},
+                             reinterpret_cast<std::atomic<std::uint64_t>*>(channel.reply_ring(base))};
+    ReplyToken ready;
+    ready.kind = ReplyKind::ready;
+    ready.incarnation = worker.incarnation;
+    players_[worker.slot].replies.push(ready);
+    players_[worker.slot].replies.publish();
+  }
+  void begin(Launched worker) {
+    crew_->started({worker.slot, worker.incarnation, getpid(), Descriptor{}});
+    say_ready(worker);
+    crew_->drain();
+  }
 
   /// The commander's part, for so many messages.
   void submit(std::uint64_t count) {
@@ -90,21 +113,24 @@ class PlayedCrew {
   /// The workers' part: each does so many of the messages that it has by now, and says that each took so long. Returns how many that were.
   std::uint64_t play(std::uint64_t most, std::uint64_t nanoseconds) {
     std::uint64_t done = 0;
-    for (Player& player : players_) {
-      RequestToken request;
-      for (std::uint64_t i = 0; i < most && player.requests.take(request) == RequestReader::Take::token; ++i) {
-        ReplyToken reply;
-        reply.kind = ReplyKind::done;
-        reply.incarnation = 1;
-        reply.block = request.block;
-        reply.generation = request.generation;
-        reply.sequence = request.sequence;
-        reply.busy_nanoseconds = nanoseconds;
-        player.replies.push(reply);
-        ++done;
-      }
-      player.replies.publish();
+    for (std::uint32_t slot = 0; slot < kWorkers; ++slot) done += play_one(slot, most, nanoseconds);
+    return done;
+  }
+  std::uint64_t play_one(std::uint32_t slot, std::uint64_t most, std::uint64_t nanoseconds) {
+    Player& player = players_[slot];
+    std::uint64_t done = 0;
+    for (RequestToken request; done < most && player.requests.take(request) == RequestReader::Take::token;
+         ++done) {
+      ReplyToken reply;
+      reply.kind = ReplyKind::done;
+      reply.incarnation = player.incarnation;
+      reply.block = request.block;
+      reply.generation = request.generation;
+      reply.sequence = request.sequence;
+      reply.busy_nanoseconds = nanoseconds;
+      player.replies.push(reply);
     }
+    player.replies.publish();
     return done;
   }
   /// How many replies a worker says to have written.
@@ -133,12 +159,15 @@ class PlayedCrew {
     void run(const void* in, void* out, Context&) override { std::memcpy(out, in, sizeof(std::uint64_t)); }
   };
   struct Player {
+    std::uint32_t incarnation = 0;
     RequestReader requests;
     ReplyWriter replies;
-    std::atomic<std::uint64_t>* commit;
+    std::atomic<std::uint64_t>* commit = nullptr;
   };
 
   NodeInfo node_;
+  std::vector<ChannelLayout> channels_;
+  std::vector<Launched> launched_;
   Keeper keeper_;
   Source source_{0};
   std::unique_ptr<Segment> segment_;

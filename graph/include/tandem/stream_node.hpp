@@ -321,7 +321,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     }
     --sleepers_;
     lock.unlock();
-    if (rung) Core::Helping{*core_}.help();
+    if (rung) Core::Helping{*core_}.help_at_once();
   }
 
   // One consumer at a time gives way before it sleeps; see Linger.

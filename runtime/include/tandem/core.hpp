@@ -137,6 +137,9 @@ class Core final : public SourceListener, public std::enable_shared_from_this<Co
     void help() noexcept {
       if (pump_ != nullptr) helped_ = pump_->help() || helped_;
     }
+    void help_at_once() noexcept {
+      if (pump_ != nullptr) helped_ = pump_->help_at_once() || helped_;
+    }
 
    private:
     Pump* const pump_;

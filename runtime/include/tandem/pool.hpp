@@ -92,12 +92,16 @@ class Pool final : public LeaseOwner {
   /// From now on, take() lends so many at a time, and does not give up a block of another area for one of its own. Each area has its
   /// part of them, so that the same blocks are lent again and again; one at least. All of them are no limit: then any area may have any
   /// number.
-  void limit(std::uint32_t blocks) noexcept { limit_ = blocks; }
+  void limit(std::uint32_t blocks) noexcept {
+    if (limit_ != blocks) share_out(blocks, favoured_);
+  }
+  /// The same; what is over when each has as many goes to this area first.
+  void limit(std::uint32_t blocks, std::uint32_t favoured) noexcept { share_out(blocks, favoured); }
+  /// Nobody takes blocks of this area any more: the others share the limit.
+  void leave_out(std::uint32_t area) noexcept;
   /// Whether fewer of the area are lent than its part of the limit.
   [[nodiscard]] bool is_below_limit(std::uint32_t area) noexcept {
-    if (limit_ >= usable()) return true;
-    const std::uint32_t part = limit_ / where_.areas + (area < limit_ % where_.areas ? 1 : 0);
-    return areas_[area].bound - table_.length(area) < std::max<std::uint32_t>(part, 1);
+    return limit_ >= usable() || areas_[area].bound - table_.length(area) < areas_[area].part;
   }
   /// Whether one has come back since the last look at a list. By any thread; a hint.
   [[nodiscard]] bool has_returned() const noexcept { return table_.has_returned(); }
@@ -140,13 +144,16 @@ class Pool final : public LeaseOwner {
     std::uint32_t fresh = 0;           // blocks from here on were never lent
     std::vector<std::uint32_t> given;  // blocks before it that no lease has any more
     std::uint32_t bound = 0;           // leases that have one
-    std::size_t backed_bytes = 0;      // of small blocks: pages exist from the area's beginning to here
+    std::uint32_t part = 1;            // of the limit: how many are lent at a time
+    bool left_out = false;
+    std::size_t backed_bytes = 0;  // of small blocks: pages exist from the area's beginning to here
   };
 
   std::uint32_t unbound() const noexcept { return where_.areas; }  // the list of leases without a block
   template <class Find>
   auto find_or_want(Find find) noexcept;
   Lease* find(std::uint32_t area) noexcept;
+  void share_out(std::uint32_t limit, std::uint32_t favoured) noexcept;
   void bind(Lease& lease, std::uint32_t area);
   void unbind(Lease& lease);
   Backing back_small(Lease& lease) noexcept;
@@ -164,6 +171,7 @@ class Pool final : public LeaseOwner {
   std::vector<Area> areas_;
   std::uint32_t withdrawn_ = 0;
   std::uint32_t limit_ = kNoLimit;
+  std::uint32_t favoured_ = 0;
   int refusal_ = 0;  // errno of the first block that the system refused
 
   // Shared.

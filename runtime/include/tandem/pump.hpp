@@ -47,9 +47,11 @@ class Pump {
 
   /// The caller is about to help; the pump goes to sleep, if it has nothing else to do. False at the end of the run.
   [[nodiscard]] bool enter() noexcept;
-  /// Does once what the pump would do with replies and messages. Between enter() and leave(). Wakes consumers.
+  /// Does once what the pump would do with replies and messages, if that seems worth it. Between enter() and leave(). Wakes consumers.
   /// Returns   whether there was anything.
   bool help() noexcept;
+  /// The same with all that there is: for who was rung, since nobody would come for what it left.
+  bool help_at_once() noexcept;
   /// To be called soon after enter(): deadlines and ends of workers are the pump's alone. helped: any help() was true.
   void leave(bool helped) noexcept;
 
@@ -93,7 +95,7 @@ class Pump {
   bool has_work() const noexcept;
   bool seems_worth_draining() const noexcept;
   void ring_sleepers() const noexcept;
-  void fall_asleep() noexcept;
+  bool fall_asleep() noexcept;
   void wake_up() noexcept;
   bool finished(Clock::time_point now);
   void wait(Clock::time_point until);
