@@ -175,7 +175,6 @@ TEST_F(Crews, MayBeLookedAtMeanwhile) {
   played.crew().drain();
   played.crew().ended(0, 1, "killed", true, true);
   played.crew().launch_wanted();
-  played.begin(played.launch());
   over.store(true);
   looker.join();
 }
