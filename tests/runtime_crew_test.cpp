@@ -1,5 +1,5 @@
 // When a crew's replies are worth taking: those to tiny messages are left to gather, but never for long, and never unseen by who is about
-// to sleep.
+// to sleep. And when somebody looks whether a worker is held up.
 
 #include <atomic>
 #include <cerrno>
@@ -158,6 +158,27 @@ TEST_F(Crews, WhatAProcessSaidThatCountsAsNotStartedKeepsNobodyLooking) {
     if (!played.wants_launch()) return;
   }
   ADD_FAILURE() << "it is never left out";
+}
+
+TEST_F(Crews, WhoHasNothingToDoIsAReasonToLookSoonWhetherAnotherIsHeldUp) {
+  using Clock = ProcessCrew::Clock;
+  constexpr std::chrono::nanoseconds kBody{100'000'000};
+  constexpr std::uint64_t kBodyNanoseconds = kBody.count();
+  ASSERT_NO_FATAL_FAILURE(give(4, kBodyNanoseconds));
+  played.crew().will_relieve();
+  Clock::time_point now = Clock::now();
+  EXPECT_GE(played.crew().relieve(now), now + kBody) << "all have something to do";
+  const int before = played.nudges();
+  ASSERT_EQ(played.play_one(1, 2, kBodyNanoseconds), 2U) << "each must have two";
+  played.crew().drain();
+  EXPECT_EQ(played.nudges(), before + 1);
+  played.crew().drain();
+  EXPECT_EQ(played.nudges(), before + 1) << "once is enough";
+  played.crew().will_relieve();
+  now = Clock::now();
+  const Clock::time_point next = played.crew().relieve(now);
+  const bool relieved = played.play_one(1, 1, 1) == 1;  // where the machine let this thread stand
+  EXPECT_TRUE(relieved || next < now + kBody / 10);
 }
 
 // As who waits for an item does, while another takes what has come.

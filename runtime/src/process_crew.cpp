@@ -47,9 +47,11 @@ constexpr int kUsualTimes = 8;
 constexpr int kLooksInDeadline = 16;
 constexpr std::chrono::nanoseconds kOftenestLook{1'000'000};
 constexpr std::chrono::nanoseconds kRarestLook{1'000'000'000};
-// While any lies ahead, how often somebody looks whether one is held up; more rarely where all take so many times as long.
+// While any lies ahead, how often somebody looks whether one is held up; more rarely where all take so many times as long. While all have
+// something to do, once in so many messages' time: to look costs 10 microseconds.
 constexpr std::chrono::nanoseconds kLookForRelief{1'000'000};
 constexpr std::uint64_t kLooksForRelief = 64;
+constexpr std::uint64_t kMessagesForALook = 4;
 // How often a message that waits for room in the store of shared arrays looks for it.
 constexpr std::chrono::milliseconds kLookForRoom{1};
 // How often somebody looks whether a worker that has waited for a block for too long gets one.
@@ -272,8 +274,13 @@ void ProcessCrew::dispatch(Acts& acts) {
     nudge_();
   }
   // All that there is may be with one worker, which may never reply: then nothing else would wake the pump.
-  if (!relief_planned_ && can_relieve() && std::any_of(workers_.begin(), workers_.end(), has_ahead)) {
+  // And one that has nothing to do is a reason to look soon.
+  const bool late = relief_planned_ && relief_at_ > heard_at_ + kLookForRelief;
+  const bool sooner = late && idle_worker() != nullptr;
+  if ((!relief_planned_ || sooner) && can_relieve() &&
+      std::any_of(workers_.begin(), workers_.end(), has_ahead)) {
     relief_planned_ = true;
+    relief_at_ = heard_at_;
     nudge_();
   }
   publish(acts);
@@ -410,7 +417,9 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
       quickest = kRarestLook;
       for (Worker& worker : workers_) {
         if (!has_ahead(worker)) continue;
-        quickest = std::min(quickest, std::chrono::nanoseconds{worker.service_nanoseconds / kLooksForRelief});
+        const std::uint64_t pause = idle == nullptr ? worker.service_nanoseconds * kMessagesForALook
+                                                    : worker.service_nanoseconds / kLooksForRelief;
+        quickest = std::min(quickest, std::chrono::nanoseconds{pause});
         const auto due = worker.busy_since + patience(worker, idle);
         if (due > now || worker.replies.ready()) {
           next = std::min(next, std::max(due, now));
@@ -424,14 +433,17 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
       look_for_hunger(acts);
     }
     relief_planned_ = next != Clock::time_point::max();
+    if (relief_planned_) next = std::min(next, now + std::max(quickest, kLookForRelief));
+    relief_at_ = next;
   }
   carry_out(acts);
-  return next == Clock::time_point::max() ? next : std::min(next, now + std::max(quickest, kLookForRelief));
+  return next;
 }
 
 void ProcessCrew::will_relieve() noexcept {
   const Hold hold{*this};
   relief_planned_ = true;
+  relief_at_ = {};
 }
 
 // With messages behind the one that it may be at.

@@ -53,7 +53,7 @@ class PlayedCrew {
         [this](std::uint32_t slot, std::uint32_t incarnation) {
           launched_.push_back({slot, incarnation});
         },
-        [](auto, auto) {}, [] {}, [] {});
+        [](auto, auto) {}, [this] { ++nudges_; }, [] {});
     players_.resize(kWorkers);
     crew_->start();
     while (!launched_.empty()) begin(launch());
@@ -67,6 +67,9 @@ class PlayedCrew {
   PlayedCrew& operator=(const PlayedCrew&) = delete;
 
   ProcessCrew& crew() noexcept { return *crew_; }
+
+  /// How often the crew has asked the pump to come.
+  int nudges() const noexcept { return nudges_; }
 
   struct Launched {
     std::uint32_t slot;
@@ -168,6 +171,7 @@ class PlayedCrew {
   NodeInfo node_;
   std::vector<ChannelLayout> channels_;
   std::vector<Launched> launched_;
+  int nudges_ = 0;
   Keeper keeper_;
   Source source_{0};
   std::unique_ptr<Segment> segment_;

@@ -236,8 +236,9 @@ class ProcessCrew final : public Crew {
   const std::unique_ptr<Glance[]> glances_;  // by slot
   std::optional<Circulation> circulation_;   // none: blocks are small
   bool waited_for_block_ = false;            // some worker did, since the pump looked last
-  bool relief_planned_ = false;              // the pump comes to relieve() when the first is due, or sooner
-  bool pump_looks_for_blocks_ = false;       // at:
+  bool relief_planned_ = false;              // the pump comes to relieve(), at:
+  Clock::time_point relief_at_;
+  bool pump_looks_for_blocks_ = false;  // at:
   Clock::time_point look_for_blocks_at_;
   Clock::time_point deadlines_looked_at_;
   bool deadlines_run_ = false;  // some did then
