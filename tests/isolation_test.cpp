@@ -196,7 +196,7 @@ TEST_P(ForkServerKilled, LosesNothing) {
   for (const auto& item : line.stream) {
     ASSERT_EQ(item->value, next);
     if (next == 100 || next == 150) {
-      for (const Process& server : descendants_named("tandem:forks")) kill(server.pid, SIGKILL);
+      for (const Process& server : fork_servers()) kill(server.pid, SIGKILL);
     }
     ++next;
   }
@@ -210,7 +210,7 @@ TEST_P(ForkServerKilled, IsMadeGoodAtOnce) {
   line.stream.next();
   const auto begin = std::chrono::steady_clock::now();
 
-  for (const Process& server : descendants_named("tandem:forks")) kill(server.pid, SIGKILL);
+  for (const Process& server : fork_servers()) kill(server.pid, SIGKILL);
   // More than can have been done before.
   for (std::uint32_t item = 0; item < 4 * line.runtime.in_flight(); ++item) line.stream.next();
   wait_log_line("the fork server ended");

@@ -42,7 +42,7 @@ TEST_F(Keeper, OneBesideEachWorkerAndAllAreReaped) {
   Line<Number> line{placed({"process", 2}, {"work"}, kManyAttempts), CountTo{kAll}, KilledAt{10}};
   expect_all_squares(line.take_all());
   // Zombies would be among the server's children. Those of the last killed worker may not be gone yet.
-  const auto children = [] { return descendants_of(descendants_named("tandem:forks").at(0).pid).size(); };
+  const auto children = [] { return descendants_of(fork_servers().at(0).pid).size(); };
   for (int tries = 0; tries < 2000 && children() > 2 * kProcesses; ++tries) usleep(1000);
   EXPECT_LE(children(), 2 * kProcesses);
   EXPECT_LE(keepers().size(), kProcesses);
@@ -76,7 +76,7 @@ TEST_F(Keeper, MayBeKilledAndStopped) {
 TEST_F(Keeper, EndsWithAForkServerThatIsStoppedAtTheEnd) {
   Line<Number> line{placed({"process", 2}, {"work"}), CountTo{kAll}, KilledAt{1000}};
   expect_all_squares(line.take_all());
-  for (const Process& server : descendants_named("tandem:forks")) kill(server.pid, SIGSTOP);
+  for (const Process& server : fork_servers()) kill(server.pid, SIGSTOP);
   line.runtime.stop();
   EXPECT_EQ(describe(wait_no_descendants_but({}, 20)), "none");
 }

@@ -40,7 +40,7 @@ void signal_all(const std::vector<pid_t>& pids, int signal) {
   }
 }
 void signal_fork_server(int signal) {
-  for (const Process& server : descendants_named("tandem:forks")) kill(server.pid, signal);
+  for (const Process& server : fork_servers()) kill(server.pid, signal);
 }
 
 // Acts at chosen counts of received items and a random moment later, in a thread of its own.

@@ -154,7 +154,7 @@ class NoMoreDescriptors : public FewDescriptors {
   }
   // A worker has this name too, for a moment.
   static pid_t fork_server() {
-    for (const Process& one : descendants_named("tandem:forks")) {
+    for (const Process& one : fork_servers()) {
       if (one.parent == getpid()) return one.pid;
     }
     return -1;

@@ -166,7 +166,7 @@ TEST_F(SpawnedWorker, ComesAgainWithAnotherForkServer) {
   for (const auto& item : line.stream) {
     EXPECT_EQ(item->value, number * number);
     if (number % 20 == 10)
-      for (const Process& server : descendants_named("tandem:forks")) kill(server.pid, SIGKILL);
+      for (const Process& server : fork_servers()) kill(server.pid, SIGKILL);
     ++number;
   }
   EXPECT_EQ(number, kAll);

@@ -88,6 +88,12 @@ std::vector<Process> descendants_named(const std::string& beginning) {
   return named;
 }
 
+std::vector<Process> fork_servers() {
+  std::vector<Process> servers = descendants_named("tandem:forks");
+  std::erase_if(servers, [](const Process& one) { return one.parent != getpid(); });
+  return servers;
+}
+
 std::vector<Process> wait_gone(std::vector<Process> which, double seconds) {
   const Clock::time_point until = after(seconds);
   for (;;) {

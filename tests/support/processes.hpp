@@ -21,6 +21,10 @@ std::vector<Process> descendants_of(pid_t root);
 /// The descendants of this process whose name begins so: "tandem:forks", "tandem:reader#".
 std::vector<Process> descendants_named(const std::string& beginning);
 
+/// Of the Runtimes of this process. Not what a server has just forked, which still has its name: who stopped that would stop a worker
+/// that nobody knows of yet, for ever.
+std::vector<Process> fork_servers();
+
 /// Waits until every process in `which` that still exists has ended, and reaps those that are our own
 /// children. Returns what is left after `seconds`.
 std::vector<Process> wait_gone(std::vector<Process> which, double seconds);
