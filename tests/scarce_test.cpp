@@ -152,12 +152,9 @@ class NoMoreDescriptors : public FewDescriptors {
     take_some(line, 100, reason);
     return reason;
   }
-  // A worker has this name too, for a moment.
   static pid_t fork_server() {
-    for (const Process& one : fork_servers()) {
-      if (one.parent == getpid()) return one.pid;
-    }
-    return -1;
+    const std::vector<Process> servers = fork_servers();
+    return servers.empty() ? -1 : servers.front().pid;
   }
   static constexpr rlim_t kNoMore = 3;            // those that every process has; poll(2) needs two
   static constexpr const char* kAttempts = "10";  // no message shall fail because its worker was killed
