@@ -275,11 +275,10 @@ void ProcessCrew::dispatch(Acts& acts) {
   }
   // All that there is may be with one worker, which may never reply: then nothing else would wake the pump.
   // And one that has nothing to do is a reason to look soon.
-  const bool late = relief_planned_ && relief_at_ > heard_at_ + kLookForRelief;
-  const bool sooner = late && idle_worker() != nullptr;
-  if ((!relief_planned_ || sooner) && can_relieve() &&
+  const bool is_late = relief_at_ > heard_at_ + kLookForRelief;
+  const bool is_planned = relief_at_ != Clock::time_point::max();
+  if (is_late && (!is_planned || idle_worker() != nullptr) && can_relieve() &&
       std::any_of(workers_.begin(), workers_.end(), has_ahead)) {
-    relief_planned_ = true;
     relief_at_ = heard_at_;
     nudge_();
   }
@@ -408,8 +407,8 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
   auto next = Clock::time_point::max();
   std::chrono::nanoseconds quickest = kRarestLook;
   {
-    const Hold hold{*this};  // who dispatches when it is let go finds relief_planned_ as it is left here
-    relief_planned_ = true;
+    const Hold hold{*this};  // who dispatches when it is let go finds relief_at_ as it is left here
+    relief_at_ = {};
     while (can_relieve()) {
       const Worker* const idle = idle_worker();
       bool any = false;
@@ -432,8 +431,7 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
       dispatch(acts);  // those that get what was taken back may be held up in turn
       look_for_hunger(acts);
     }
-    relief_planned_ = next != Clock::time_point::max();
-    if (relief_planned_) next = std::min(next, now + std::max(quickest, kLookForRelief));
+    if (next != Clock::time_point::max()) next = std::min(next, now + std::max(quickest, kLookForRelief));
     relief_at_ = next;
   }
   carry_out(acts);
@@ -442,7 +440,6 @@ ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
 
 void ProcessCrew::will_relieve() noexcept {
   const Hold hold{*this};
-  relief_planned_ = true;
   relief_at_ = {};
 }
 

@@ -25,7 +25,8 @@ class Linger {
   }
 
   /// The same, and looks for a moment before it gives way when that is how things come. Where nobody writes to what ready() looks at
-  /// but to make it true, or a few microseconds before it is: to look all the time at what others change all the time takes it away from them each time.
+  /// but to make it true, or a few microseconds before it is: to look all the time at what others change all the time takes it away from
+  /// them each time.
   template <class Ready>
   bool wait_or_spin(Ready ready) noexcept {
     return wait(ready, kLongest, true);

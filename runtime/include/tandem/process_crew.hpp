@@ -106,9 +106,9 @@ class ProcessCrew final : public Crew {
   struct Glance {
     std::atomic<std::uint64_t>* commit = nullptr;  // constant: the next ring lies where the last one did
     std::atomic<std::uint64_t> taken{0};           // replies; written under the lock, as `due` is
-    std::atomic<std::uint64_t> due{0};  // when there are so many replies, it is no use to wait for more
-    std::atomic<std::int64_t> since{
-        0};  // when somebody saw fewer, by the clock; 0: nobody did. By any who looks
+    std::atomic<std::uint64_t> due{0};             // so many replies: it is no use to wait for more
+    // When somebody saw fewer, by the clock; 0: nobody did. Written by whoever looks, and under the lock.
+    std::atomic<std::int64_t> since{0};
 
     static constexpr std::uint64_t kNever = ~std::uint64_t{0};  // its replies are not read any more
     bool is_due() noexcept;
@@ -236,8 +236,8 @@ class ProcessCrew final : public Crew {
   const std::unique_ptr<Glance[]> glances_;  // by slot
   std::optional<Circulation> circulation_;   // none: blocks are small
   bool waited_for_block_ = false;            // some worker did, since the pump looked last
-  bool relief_planned_ = false;              // the pump comes to relieve(), at:
-  Clock::time_point relief_at_;
+  // When the pump comes to relieve(), at the latest; max: it does not.
+  Clock::time_point relief_at_ = Clock::time_point::max();
   bool pump_looks_for_blocks_ = false;  // at:
   Clock::time_point look_for_blocks_at_;
   Clock::time_point deadlines_looked_at_;
