@@ -75,6 +75,7 @@ holds promise
 fails "$wrong" promise -DWEAK_PROMISE
 fails "$wrong" promise -DWEAK_ASK
 fails "$wrong" promise -DWEAK_LOOK
+fails "$wrong" promise -DWEAK_TAKE
 
 holds listen
 fails "$stuck" listen -DNO_LOOK
@@ -87,6 +88,7 @@ fails "$stuck" hunger -DLOOK_FIRST
 fails "$stuck" hunger -DCOUNT_LATE
 fails "$stuck" hunger -DNO_HURRY
 fails "$stuck" hunger -DNO_LOOK
+fails "$stuck" hunger -DMARK_LATE
 
 holds ring
 fails "$wrong" ring -DWEAK_PUBLISH
@@ -110,7 +112,8 @@ if [[ ${1:-} == --long ]]; then
   holds leave -DMESSAGES=2
   holds listen -DREPLIES=3
   holds hunger -DMESSAGES=12 -DIN_FLIGHT=6 -DEARLY=5
-  holds promise -DMESSAGES=4 -DPROMISES=4
+  holds promise -DMESSAGES=4 -DPROMISES=4 -DMORE=0
+  holds promise -DMORE=2
   holds ring -DMESSAGES=4 -DDEATHS=3
   holds recall -DREQUESTS=5
 fi

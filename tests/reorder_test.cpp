@@ -129,6 +129,26 @@ TEST_F(ReorderTest, GivesFarNumbersInTheirTurn) {
   EXPECT_EQ(reorder.next(), 1'000'003U);
 }
 
+TEST_F(ReorderTest, PassesWhatIsAwaitedUnlessSomethingGoesBefore) {
+  Reorder<std::uint64_t> reorder;
+  EXPECT_FALSE(reorder.pass(1));
+  EXPECT_TRUE(reorder.pass(0));
+  EXPECT_EQ(reorder.next(), 1U);
+  EXPECT_FALSE(reorder.pass(0)) << "it came before";
+  reorder.put(0, 100);
+  EXPECT_FALSE(reorder.pass(1)) << "what came late goes first";
+  EXPECT_EQ(due_of(reorder), Things{100});
+  reorder.put(2, 2);
+  EXPECT_TRUE(reorder.pass(1));
+  EXPECT_FALSE(reorder.pass(2)) << "there is one already, which goes first";
+  EXPECT_EQ(due_of(reorder), Things{2});
+  reorder.skip(3);
+  EXPECT_FALSE(reorder.pass(3)) << "it was skipped, so this one is late";
+  reorder.put(1'000'000, 5);  // far away
+  EXPECT_EQ(due_of(reorder), Things{});
+  EXPECT_FALSE(reorder.pass(4)) << "the far ones must be looked through";
+}
+
 TEST_F(ReorderTest, KeepsNothingOfWhatItGave) {
   Reorder<std::shared_ptr<int>> reorder;
   const auto thing = std::make_shared<int>(1);
@@ -148,8 +168,10 @@ TEST_F(ReorderTest, DoesAsAPlainModelDoes) {
     const std::uint64_t spread = std::uint64_t{1} << (random() % 20);  // beyond the largest ring, now and then
     std::uint64_t thing = 0;
     std::set<std::uint64_t> used;
+    Things due;
     for (int step = 0; step < 3000; ++step) {
       const std::uint64_t number = model.next() + random() % spread - (model.next() > 3 ? random() % 3 : 0);
+      bool passed = false;
       switch (random() % 5) {
         case 0:
           reorder.skip(number);
@@ -162,11 +184,18 @@ TEST_F(ReorderTest, DoesAsAPlainModelDoes) {
         default:
           // Each number once here: the order of doubles has tests of its own.
           if (number >= model.next() && !used.insert(number).second) break;
-          reorder.put(number, thing);
+          passed = reorder.pass(number);
+          if (passed) {
+            due.push_back(thing);
+          } else {
+            reorder.put(number, thing);
+          }
           model.put(number, thing++);
       }
-      if (random() % 4 == 0) {
-        ASSERT_EQ(due_of(reorder), model.take_due());
+      if (passed || random() % 4 == 0) {
+        reorder.take_due(due);
+        ASSERT_EQ(due, model.take_due());
+        due.clear();
         ASSERT_EQ(reorder.next(), model.next());
       }
     }

@@ -342,6 +342,50 @@ TEST_F(Tables, CountTheGenerationsOfEachLease) {
   }
 }
 
+TEST_F(Tables, CountWhatComesBackWhateverTheTakerDoes) {
+  LeaseTable table{book_, 4, 1, true};
+  const auto counted = [](std::uint32_t count) {
+    return (LeaseTable::kFirstCount + count) % LeaseTable::kCounts;
+  };
+  for (std::uint32_t count = 1; count <= 3000; ++count) {  // it overflows
+    Lease* const lease = table.take();
+    ASSERT_EQ(table.returns().count, counted(count - 1));
+    ASSERT_EQ(table.put(*lease).count, counted(count));
+    if (count % 2 == 0) table.put_back(*table.take());  // was never lent to anybody
+    ASSERT_EQ(table.returns().count, counted(count));
+    ASSERT_EQ(table.returns().marks, 0U);
+  }
+}
+
+TEST_F(Tables, KeepTheirOwnersMarksUntilTheyAreTakenOff) {
+  LeaseTable table{book_, 4, 1, true};
+  EXPECT_EQ(table.mark(1).marks, 0U);
+  EXPECT_EQ(table.mark(4).marks, 1U);
+  Lease* const lease = table.take();
+  const LeaseTable::Returns after = table.put(*lease);
+  EXPECT_EQ(after.marks, 5U);
+  EXPECT_EQ(after.count, LeaseTable::kFirstCount + 1);
+  EXPECT_EQ(table.take(), lease) << "marks are no places";
+  EXPECT_EQ(table.unmark(1).marks, 5U);
+  EXPECT_EQ(table.returns().marks, 4U);
+  EXPECT_EQ(table.returns().count, LeaseTable::kFirstCount + 1);
+}
+
+TEST_F(Tables, TakeALeaseBackOnlyIfTheirOwnerAgrees) {
+  LeaseTable table{book_, 1};
+  Lease* const lease = table.take();
+  table.mark(2);
+  const auto unmarked = [](LeaseTable::Returns now) {
+    return now.marks == 0 && now.count == LeaseTable::kFirstCount + 1;
+  };
+  EXPECT_FALSE(table.put_if(*lease, unmarked));
+  EXPECT_EQ(table.take(), nullptr);
+  EXPECT_EQ(table.returns().count, LeaseTable::kFirstCount);
+  table.unmark(2);
+  EXPECT_TRUE(table.put_if(*lease, unmarked));
+  EXPECT_EQ(table.take(), lease);
+}
+
 // A queue between the taker and the threads that give back.
 template <class T>
 class Hands {

@@ -1,13 +1,17 @@
 // Credits of a source: how many there may be, who is woken by a returned one, and what the end is.
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdlib>
+#include <fstream>
 #include <future>
 #include <memory>
 #include <mutex>
 #include <random>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -229,6 +233,125 @@ TEST_F(SourceTest, LetsGoOfItsKeeperWhenClosedAndTheLastMessageEnds) {
   EXPECT_TRUE(kept.expired());
 }
 
+TEST_F(SourceTest, IsKeptUntilAllLoansHaveComeBackThoughTheyWereLentBeforeItClosed) {
+  const std::weak_ptr<int> kept = keep_;
+  source_.open(listener_, std::move(keep_), std::make_unique<Store>(destroyed_), 2, 1, 0);
+  Lease* const unused = source_.try_loan();
+  Lease* const pushed = source_.try_loan();
+  source_.number(*pushed);
+  source_.close();
+  unused->drop(Part::graph);
+  EXPECT_FALSE(kept.expired());
+  pushed->drop(Part::graph);
+  EXPECT_TRUE(kept.expired());
+}
+
+TEST_F(SourceTest, TellsOfOneCreditEachTimeThatItIsAsked) {
+  open(4);
+  std::vector<Handle> messages;
+  while (Handle message = try_acquired()) messages.push_back(std::move(message));
+  messages.pop_back();
+  EXPECT_EQ(listener_.credits_free, 0) << "nobody has asked";
+  source_.tell_next_credit();
+  messages.pop_back();
+  EXPECT_EQ(listener_.credits_free, 1);
+  messages.pop_back();
+  EXPECT_EQ(listener_.credits_free, 1);
+  source_.tell_next_credit();
+  source_.tell_next_credit();
+  messages.pop_back();
+  EXPECT_EQ(listener_.credits_free, 2);
+}
+
+TEST_F(SourceTest, LendsALeaseAgainAsIfItWereNew) {
+  open(2);
+  Handle whole = acquired();
+  whole.leave_graph();
+  int payload = 0;
+  {
+    const Handle part = acquired();
+    part->payload = &payload;
+    part->failure = std::make_unique<Failure>();
+    part->skipped = true;
+    part->round = Round::end;
+    part->epoch = 3;
+    part->epoch_begin = 4;
+    part->sequencers = 1;
+    part->worker = 5;
+    part->attempt = 6;
+    part->is_part = true;
+    part->piece = {whole.release(), nullptr, 7, 8, 9, 10};
+  }
+  EXPECT_EQ(source_.live(), 0U) << "the part kept its whole";
+  for (int twice = 0; twice < 2; ++twice) {
+    const Handle message = acquired();
+    EXPECT_EQ(message->payload, nullptr);
+    EXPECT_EQ(message->failure, nullptr);
+    EXPECT_FALSE(message->skipped);
+    EXPECT_EQ(message->round, Round::none);
+    EXPECT_EQ(message->epoch, 0U);
+    EXPECT_EQ(message->epoch_begin, 0U);
+    EXPECT_EQ(message->sequencers, 0U);
+    EXPECT_EQ(message->worker, -1);
+    EXPECT_EQ(message->attempt, 1);
+    EXPECT_FALSE(message->is_part);
+    EXPECT_EQ(message->piece.whole, nullptr);
+    EXPECT_EQ(message->piece.count, 1U);
+  }
+}
+
+// The source is its own keeper, as the runtime's state is: whoever looks at it once it is let go looks at nothing, which
+// AddressSanitizer sees.
+TEST_F(SourceTest, IsLetGoOnceByWhoeverIsLastThoughMessagesEndWhileItCloses) {
+  struct Owner {
+    explicit Owner(std::atomic<int>& ends_in) : ends{ends_in} {}
+    ~Owner() { ++ends; }
+    std::atomic<int>& ends;
+    Listener listener;
+    Source source{0};
+  };
+  constexpr int kRounds = 3000;
+  constexpr std::uint32_t kLimit = 6;
+  std::atomic<int> ends{0};
+  std::atomic<int> wrong{0};
+  for (int round = 0; round < kRounds; ++round) {
+    auto owner = std::make_shared<Owner>(ends);
+    Source& source = owner->source;
+    source.open(owner->listener, owner, std::make_unique<Store>(destroyed_), kLimit, 0, 0);
+    std::vector<Handle> mine;
+    std::vector<Handle> theirs;
+    for (std::uint32_t place = 0; place < kLimit; ++place) {
+      (place % 2 == 0 ? mine : theirs).emplace_back(source.try_acquire(), Part::graph);
+    }
+    const bool sleeps = round % 3 == 0;  // with an emitter that is woken by one of them
+    std::thread emitter;
+    if (sleeps) {
+      emitter = std::thread{[&source, &wrong] {
+        Lease* const lease = source.wait_acquire(nullptr);
+        if (lease == nullptr) ++wrong;
+        if (lease != nullptr) lease->drop(Part::graph);
+      }};
+    }
+    std::thread dropper{[&theirs, round] {
+      if (round % 2 == 0) {
+        for (Handle& one : theirs) one.leave_graph();
+      }
+      theirs.clear();
+    }};
+    if (sleeps) {
+      mine.pop_back();
+      emitter.join();
+    }
+    source.finish();
+    owner.reset();
+    source.close();
+    mine.clear();
+    dropper.join();
+    ASSERT_EQ(ends, round + 1);
+  }
+  EXPECT_EQ(wrong, 0);
+}
+
 // ---- the emitter's sleep -------------------------------------------------------------------------------------
 
 class SleepingEmitter : public SourceTest {
@@ -237,7 +360,23 @@ class SleepingEmitter : public SourceTest {
   void fall_asleep(std::uint32_t in_flight) {
     open(in_flight);
     while (Handle message = try_acquired()) held_.push_back(std::move(message));
-    waiting_ = std::async(std::launch::async, [this] { return source_.wait_acquire(nullptr); });
+    std::promise<pid_t> begun;
+    waiting_ = std::async(std::launch::async, [this, &begun] {
+      begun.set_value(gettid());
+      return source_.wait_acquire(nullptr);
+    });
+    emitter_ = begun.get_future().get();
+  }
+  // Waits until it does not give way any more, but sleeps.
+  void wait_until_asleep() const {
+    const std::string path = "/proc/self/task/" + std::to_string(emitter_) + "/stat";
+    char state = 'R';
+    while (state != 'S') {
+      std::this_thread::sleep_for(1ms);
+      std::ifstream stat{path};
+      std::string word;
+      stat >> word >> word >> state;  // the name is of the program, without spaces
+    }
   }
   void expect_a_message() {
     if (waiting_.wait_for(10s) != std::future_status::ready) {
@@ -249,6 +388,7 @@ class SleepingEmitter : public SourceTest {
   }
   std::vector<Handle> held_;
   std::future<Lease*> waiting_;
+  pid_t emitter_ = 0;
 };
 
 TEST_F(SleepingEmitter, GetsTheOnlyFreeCreditWhileTheGraphHoldsAllOthers) {
@@ -266,6 +406,45 @@ TEST_F(SleepingEmitter, GetsTheOnlyFreeCreditWhileUsersHoldAllOthers) {
 
 TEST_F(SleepingEmitter, GetsTheOnlyCreditThereIs) {
   fall_asleep(1);
+  held_.pop_back();
+  expect_a_message();
+}
+
+struct Workers final : Downstream {
+  bool has_plenty() const noexcept override { return plenty; }
+  std::atomic<bool> plenty{true};
+};
+
+TEST_F(SleepingEmitter, LetsCreditsGatherUntilAQuarterOfThemIsFree) {
+  Workers workers;
+  source_.feed({&workers});
+  fall_asleep(64);
+  wait_until_asleep();
+  held_.resize(64 - 16);
+  EXPECT_EQ(waiting_.wait_for(50ms), std::future_status::timeout);
+  held_.pop_back();
+  expect_a_message();
+}
+
+TEST_F(SleepingEmitter, IsWokenForWhatIsThereWhenTheWorkersRunDry) {
+  Workers workers;
+  source_.feed({&workers});
+  fall_asleep(64);
+  wait_until_asleep();
+  held_.pop_back();
+  EXPECT_EQ(waiting_.wait_for(50ms), std::future_status::timeout);
+  workers.plenty = false;
+  source_.hurry();
+  expect_a_message();
+}
+
+TEST_F(SleepingEmitter, IsWokenForTheNextCreditWhenTheWorkersHaveRunDry) {
+  Workers workers;
+  source_.feed({&workers});
+  fall_asleep(64);
+  wait_until_asleep();
+  workers.plenty = false;
+  source_.hurry();
   held_.pop_back();
   expect_a_message();
 }
@@ -321,6 +500,7 @@ TEST_P(ContendedSource, NeverGivesTooManyAndNeverSleepsWithOneFree) {
     if (lease == nullptr) break;
     EXPECT_EQ(lease->sequence, number);
     EXPECT_LE(source_.in_graph(), limit);
+    if (number % 16 == 0) source_.tell_next_credit();
     Hand& hand = hands[random() % kThreads];
     {
       const std::lock_guard lock{hand.mutex};
@@ -341,6 +521,8 @@ TEST_P(ContendedSource, NeverGivesTooManyAndNeverSleepsWithOneFree) {
   EXPECT_TRUE(source_.drained());
   EXPECT_GE(listener_.drained, 1);
   EXPECT_EQ(listener_.drained_too_early, 0);
+  EXPECT_GT(listener_.credits_free, 0);
+  EXPECT_LE(static_cast<std::uint64_t>(listener_.credits_free), kAll / 16);
   const std::set<std::uint64_t> unseen{listener_.left.begin(), listener_.left.end()};
   EXPECT_EQ(unseen.size(), listener_.left.size()) << "told twice of a message";
 }

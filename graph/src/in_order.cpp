@@ -20,8 +20,13 @@ void InOrder::take(std::span<Handle> items, std::uint64_t bit, std::uint64_t all
     const std::uint64_t sequence = item->sequence;
     if (branches_ > 1) {
       gather(source, sequence, std::move(item));
+      continue;
+    }
+    Reorder<Handle>& order = order_of(source);
+    if (order.pass(sequence)) {
+      due_.push_back(std::move(item));
     } else {
-      order_of(source).put(sequence, std::move(item));
+      order.put(sequence, std::move(item));
     }
   }
   let_out(lock);
@@ -66,7 +71,7 @@ void InOrder::let_out(std::unique_lock<std::mutex>& lock) noexcept {
   lock.unlock();
 }
 
-Reorder<Handle>& InOrder::order_of(std::uint32_t source) {
+Reorder<Handle>& InOrder::make_order(std::uint32_t source) {
   if (orders_.size() <= source) orders_.resize(source + 1);
   if (!orders_[source]) orders_[source] = std::make_unique<Reorder<Handle>>();
   return *orders_[source];

@@ -21,19 +21,25 @@ Crew::Crew(const NodeInfo& node, Pool& pool, Outlet& outlet)
 void Crew::submit(std::span<Handle> inputs) noexcept {
   if (!packed_.empty()) {
     for (Handle& input : inputs) submit_packed(std::move(input));
-  } else {
-    const std::lock_guard lock{inbox_mutex_};
-    for (Handle& input : inputs) inbox_.push_back({std::move(input), nullptr});
+    return Run::touch(*this);
   }
-  Run::touch(*this);
+  bool will_be_taken = false;
+  {
+    const std::lock_guard lock{inbox_mutex_};
+    for (Handle& input : inputs) inbox_.push_back(std::move(input));
+    // Relaxed: who takes what is in the inbox says so before it locks it. So either that is still to come, and these are taken too, or
+    // we read what it has said.
+    will_be_taken = asked_.load(std::memory_order_relaxed) == Asked::at_once;
+  }
+  if (!will_be_taken) Run::touch(*this);
 }
 
 // Packed without the lock: it runs the user's code.
 void Crew::submit_packed(Handle input) noexcept {
-  Job job{std::move(input), nullptr};
-  job.packed = pack(*job.input);
+  std::unique_ptr<PackedMessage> packed = pack(*input);
   const std::lock_guard lock{inbox_mutex_};
-  inbox_.push_back(std::move(job));
+  inbox_.push_back(std::move(input));
+  inbox_packed_.push_back(std::move(packed));
 }
 
 std::unique_ptr<PackedMessage> Crew::pack(const Lease& input) const noexcept {
@@ -43,7 +49,8 @@ std::unique_ptr<PackedMessage> Crew::pack(const Lease& input) const noexcept {
 }
 
 void Crew::flush() noexcept {
-  if (!asked_.load(std::memory_order_relaxed)) asked_.store(true, std::memory_order_relaxed);
+  const Asked asks = Run::can_wait() ? Asked::patiently : Asked::at_once;
+  if (asked_.load(std::memory_order_relaxed) < asks) asked_.store(asks, std::memory_order_relaxed);
   // ASK: with flush_if_asked(): either we get the lock, or its holder sees the flag when it has let go. Without it,
   // both could miss, and the message would lie in the inbox. The same with the pump, see somebody_looks().
   std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -51,9 +58,9 @@ void Crew::flush() noexcept {
 }
 
 void Crew::flush_if_asked() noexcept {
-  if (!asked_.load(std::memory_order_seq_cst)) return;
+  if (asked_.load(std::memory_order_seq_cst) == Asked::no) return;
   const HandingOn handing_on{*this};
-  while (asked_.load(std::memory_order_seq_cst) && mutex_.try_lock()) {
+  while (asked_.load(std::memory_order_seq_cst) != Asked::no && mutex_.try_lock()) {
     Acts acts;
     answer_ask(acts);
     mutex_.unlock();
@@ -62,7 +69,7 @@ void Crew::flush_if_asked() noexcept {
 }
 
 void Crew::answer_ask(Acts& acts) {
-  asked_.store(false, std::memory_order_seq_cst);  // before the look into the inbox
+  asked_.store(Asked::no, std::memory_order_seq_cst);  // before the look into the inbox
   take_inbox(acts);
   fail_pending(acts);
   if (!stopped_) dispatch(acts);
@@ -78,7 +85,7 @@ void Crew::look_for_hunger(Acts& acts) {
   if (feeders_.empty()) return;
   const bool plenty = is_plenty();
   if (plenty == has_plenty_.load(std::memory_order_relaxed)) return;
-  has_plenty_.store(plenty, std::memory_order_seq_cst);  // HUNGER: see Source::may_gather()
+  has_plenty_.store(plenty, std::memory_order_seq_cst);  // HUNGER: see Source::announce_sleep()
   if (!plenty) acts.hurry = feeders_;
 }
 
@@ -96,20 +103,31 @@ void Crew::take_inbox(Acts& acts) {
   {
     const std::lock_guard lock{inbox_mutex_};
     taken_.swap(inbox_);
+    taken_packed_.swap(inbox_packed_);
   }
-  for (Job& job : taken_) {
+  if (!stopped_) make_room(taken_.size());
+  for (std::size_t place = 0; place < taken_.size(); ++place) {
     if (stopped_) {
-      acts.drop.push_back(std::move(job.input));
+      acts.drop.push_back(std::move(taken_[place]));
+    } else if (taken_packed_.empty()) {
+      pending_.push_back({std::move(taken_[place])});
     } else {
-      pending_.push_back(std::move(job));
+      pending_.push_back({std::move(taken_[place]), std::move(taken_packed_[place])});
     }
   }
   taken_.clear();
+  taken_packed_.clear();
+}
+
+void Crew::make_room(std::size_t count) {
+  const std::size_t wanted = pending_.size() + count;
+  if (wanted > pending_.capacity()) pending_.set_capacity(std::max(wanted, 2 * pending_.capacity()));
 }
 
 void Crew::stop() noexcept {
-  std::deque<Job> unbegun;
-  std::vector<Job> unseen;
+  Jobs unbegun;
+  std::vector<Handle> unseen;
+  std::vector<std::unique_ptr<PackedMessage>> unseen_packed;
   std::vector<Handle> kept;
   {
     const Hold hold{*this};
@@ -117,6 +135,7 @@ void Crew::stop() noexcept {
     unbegun.swap(pending_);
     const std::lock_guard inbox_lock{inbox_mutex_};
     unseen.swap(inbox_);
+    unseen_packed.swap(inbox_packed_);
     const std::lock_guard kept_lock{kept_mutex_};
     kept.swap(kept_);
   }
@@ -150,45 +169,43 @@ void Crew::carry_out(Acts& acts) noexcept {
   for (const std::string& line : acts.log) log_warning(line);
 }
 
-Lease* Crew::lend(Job& job, Lease* lease) {
-  if (lease == nullptr) return nullptr;
+void Crew::lend(Job& job, Lease& lease) {
   Lease& input = *job.input;
-  lease->root = input.root;
-  lease->sequence = input.sequence;
-  lease->source = input.source;
-  lease->node = node_.index;
-  lease->worker = -1;
-  lease->attempt = job.attempt;
-  lease->begun = job.begun;
-  lease->alone = job.alone;
-  lease->skipped = input.skipped;
-  lease->payload = nullptr;
+  lease.root = input.root;
+  lease.sequence = input.sequence;
+  lease.source = input.source;
+  lease.node = node_.index;
+  lease.worker = -1;
+  lease.attempt = job.attempt;
+  lease.begun = job.begun;
+  lease.alone = job.alone;
+  lease.skipped = input.skipped;
+  lease.payload = nullptr;
   if (&input == input.root) {
     job.input.release();  // this reference to the root is the new item's from now on
   } else {
     input.root->add(Part::graph);
-    inputs_[lease->index] = std::move(job.input);
+    inputs_[lease.index] = std::move(job.input);
   }
-  if (!packed_.empty()) packed_[lease->index] = std::move(job.packed);
-  lease->open();
-  return lease;
+  if (!packed_.empty()) packed_[lease.index] = std::move(job.packed);
+  lease.open();
 }
 
 Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
   waits_for_block_ = false;
   waits_for_room_ = false;
   while (!pending_.empty()) {
-    const auto next = first_with_room();
+    const auto next = packed_.empty() ? pending_.begin() : first_with_room();
     if (next == pending_.end()) return nullptr;
-    Job job = std::move(*next);
+    Job& job = *next;
     std::unique_ptr<Failure> failure = failure_of(job);
     const bool passes = failure != nullptr || job.input->skipped;
-    Lease* const lease = lend(job, passes ? pool_.take_any() : pool_.take(area));
+    Lease* const lease = passes ? pool_.take_any() : pool_.take(area);
     if (lease == nullptr) {
-      *next = std::move(job);
       waits_for_block_ = true;
       return nullptr;
     }
+    lend(job, *lease);
     if (next == pending_.begin()) {
       pending_.pop_front();  // as nearly always, and much cheaper
     } else {
@@ -212,7 +229,7 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
 
 // The first, unless it is packed and waits for room. Those behind it that have theirs go before it then: what it waits for may
 // be theirs.
-std::deque<Crew::Job>::iterator Crew::first_with_room() {
+Crew::Jobs::iterator Crew::first_with_room() {
   const Job& first = pending_.front();
   waits_for_room_ = first.packed && !given_up_ && !first.packed->try_room(node_.hold_timeout) &&
                     first.packed->problem().empty();
@@ -225,6 +242,7 @@ std::deque<Crew::Job>::iterator Crew::first_with_room() {
 // An input's own failure passes through; without workers, everything fails.
 std::unique_ptr<Failure> Crew::failure_of(const Job& job) const {
   const Lease& input = *job.input;
+  if (!input.failure && !job.packed && !given_up_) return nullptr;
   if (input.failure) return std::make_unique<Failure>(*input.failure);
   if (job.packed && !job.packed->problem().empty() && !given_up_)
     return std::make_unique<Failure>(Failure{
@@ -310,6 +328,7 @@ void Crew::reclaim(Lease& lease, int attempt, bool alone) {
     job.input = Handle{lease.root, Part::graph};
   }
   if (!packed_.empty()) job.packed = std::move(packed_[lease.index]);
+  make_room(1);
   pending_.push_front(std::move(job));
 }
 

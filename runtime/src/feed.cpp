@@ -130,7 +130,7 @@ Feed::Outcome Feed::push(Lease& lease) noexcept {
   }
   outcome.dropped = std::exchange(waiting_, &lease);
   if (outcome.dropped != nullptr) dropped_.fetch_add(1, std::memory_order_relaxed);
-  // TELL: the flag before the look, both seq_cst; Source::leave() counts the message off before it looks at the flag.
+  // TELL: the mark before the look, both seq_cst; Source::end_and_look() counts the message off before it looks at the mark.
   // Weaker: the last one could end unseen, and the step would wait with nobody left to fetch it.
   source_.tell_next_credit();
   if (has_room()) outcome.enter[1] = number(std::exchange(waiting_, nullptr));

@@ -43,12 +43,12 @@ auto Pool::find_or_want(Find find) noexcept {
   return found;
 }
 
-bool Pool::has_or_wants(std::uint32_t area) noexcept {
-  return find_or_want([this, area] { return has(area); });
+Lease* Pool::take_or_want(std::uint32_t area) noexcept {
+  return find_or_want([this, area] { return find(area); });
 }
 
-Lease* Pool::take(std::uint32_t area) noexcept {
-  return find_or_want([this, area] { return find(area); });
+bool Pool::has_or_wants(std::uint32_t area) noexcept {
+  return find_or_want([this, area] { return has(area); });
 }
 
 Lease* Pool::take_any() noexcept {
@@ -129,8 +129,7 @@ void Pool::give_back(Lease& lease) noexcept {
   table_.put_back(lease);
 }
 
-Pool::Backing Pool::back(Lease& lease) noexcept {
-  if (lease.backed) return Backing::backed;
+Pool::Backing Pool::back_now(Lease& lease) noexcept {
   if (!large_) return back_small(lease);
   refusal_ = segment_.back(where_.block_offset(lease.block), where_.stride);
   if (refusal_ != 0) return Backing::refused;

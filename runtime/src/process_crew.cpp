@@ -35,6 +35,8 @@ constexpr std::uint64_t kStirNanoseconds = 2'000;
 constexpr std::uint64_t kQuickNanoseconds = 500;
 constexpr std::uint64_t kEnough = 64;
 constexpr std::int64_t kGatherNanoseconds = 5'000;
+// While workers have so much to do, messages for them gather as long.
+constexpr std::uint64_t kEnoughToGather = 10'000;
 // What keeps each worker at work for so long is plenty: whoever brings more is awake by then.
 constexpr std::uint64_t kPlentyNanoseconds = 100'000;
 // To take one of them back and give it to another is worth waiting for so long: it may only be that the scheduler let the
@@ -282,6 +284,7 @@ void ProcessCrew::dispatch(Acts& acts) {
     relief_at_ = heard_at_;
     nudge_();
   }
+  look_whether_to_gather();
   publish(acts);
 }
 
@@ -289,7 +292,7 @@ void ProcessCrew::dispatch(Acts& acts) {
 bool ProcessCrew::give_share(Worker& worker, Acts& acts) {
   std::uint64_t left = std::min(worker.share, worker.depth - worker.outstanding());
   do {
-    if (pending_.size() > 2) __builtin_prefetch(pending_[2].input.get(), 1);  // another thread wrote it
+    prefetch_pending();
     Lease* const lease = next_job(acts, area_of(worker));
     if (lease == nullptr) return false;
     ask(worker, *lease);
@@ -299,6 +302,14 @@ bool ProcessCrew::give_share(Worker& worker, Acts& acts) {
     }
   } while (--left > 0 && !worker.alone && !pending_.empty() && !pending_.front().alone);
   return true;
+}
+
+// Another thread wrote the message, and what is known of it.
+void ProcessCrew::prefetch_pending() const {
+  constexpr std::size_t kLease = 8;
+  constexpr std::size_t kMessage = 4;
+  if (pending_.size() > kLease) __builtin_prefetch(pending_[kLease].input.get(), 1);
+  if (pending_.size() > kMessage) __builtin_prefetch(pending_[kMessage].input->payload);
 }
 
 // Nobody tells of room in the store that has come back.
@@ -366,6 +377,12 @@ void ProcessCrew::collect_sleepers(Acts& acts) {
 void ProcessCrew::ask(Worker& worker, Lease& lease) {
   lease.worker = worker.number;
   worker.alone = lease.alone;
+  if (worker.outstanding() == 0) {
+    worker.busy_since = Clock::now();
+    if (node_.config.deadline) nudge_();
+  }
+  // The ledger first: from publish() on the worker may be at it, and may end.
+  worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = &lease;
   RequestToken token;
   token.kind = lease.begun ? RequestKind::work_again : RequestKind::work;
   token.block = lease.block;
@@ -393,12 +410,6 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
     token.input_node = kBlockInput;
     std::memcpy(pool_.block(lease), lease.root->payload, node_.message_bytes);
   }
-  if (worker.outstanding() == 0) {
-    worker.busy_since = Clock::now();
-    if (node_.config.deadline) nudge_();
-  }
-  // The ledger first: from publish() on the worker may be at it, and may end.
-  worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = &lease;
   worker.requests.push(token);
 }
 
@@ -562,7 +573,7 @@ bool ProcessCrew::has_work() noexcept {
 }
 
 bool ProcessCrew::seems_worth_draining() const noexcept {
-  if (is_asked()) return true;
+  if (is_asked() && (!may_gather_.load(std::memory_order_relaxed) || is_long_since(asked_since_))) return true;
   const std::span glances{glances_.get(), workers_.size()};
   return std::any_of(glances.begin(), glances.end(), [](Glance& glance) { return glance.is_due(); });
 }
@@ -632,11 +643,31 @@ bool ProcessCrew::Glance::is_due() noexcept {
   const std::uint64_t enough = due.load(std::memory_order_relaxed);
   if (committed == taken.load(std::memory_order_relaxed) || enough == kNever) return false;
   if (committed >= enough) return true;
+  return is_long_since(since);
+}
+
+// Since somebody saw first what gathers.
+bool ProcessCrew::is_long_since(std::atomic<std::int64_t>& since) noexcept {
   const std::int64_t now = Clock::now().time_since_epoch().count();
   const std::int64_t first = since.load(std::memory_order_relaxed);
   if (first != 0) return now - first >= kGatherNanoseconds;
   since.store(now, std::memory_order_relaxed);
   return false;
+}
+
+// Whether the workers have so much to do that what is in the inbox may gather there.
+void ProcessCrew::look_whether_to_gather() noexcept {
+  std::uint64_t work = 0;
+  for (const Worker& worker : workers_) {
+    if (worker.serves() && !worker.held_up) work += worker.outstanding() * worker.service_nanoseconds;
+  }
+  may_gather_.store(work >= kEnoughToGather, std::memory_order_relaxed);
+  asked_since_.store(0, std::memory_order_relaxed);
+}
+
+void ProcessCrew::prefetch_soon(const Worker& worker) {
+  const std::uint64_t mask = worker.channel.capacity - 1;
+  __builtin_prefetch(worker.asked[(worker.answered + 8) & mask], 1);
 }
 
 void ProcessCrew::take_replies(Worker& worker, Acts& acts) {
@@ -650,7 +681,7 @@ void ProcessCrew::take_replies(Worker& worker, Acts& acts) {
         return;
       case ReplyReader::Take::token:
         // Needed soon, and perhaps not in this thread's cache any more.
-        __builtin_prefetch(worker.asked[(worker.answered + 2) & (worker.channel.capacity - 1)], 1);
+        prefetch_soon(worker);
         accept(worker, reply, place, acts);
         if (!worker.condemned.empty() || !worker.running()) return;
         // Who asks for memory waits for the answer. If it does not, the lock is let go in between at least.
@@ -677,48 +708,31 @@ void ProcessCrew::measure(Worker& worker) const {
 }
 
 void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
-  if (reply.incarnation != worker.incarnation) {
-    condemn(worker,
-            fmt::format("it replied for incarnation {} and is {}", reply.incarnation, worker.incarnation));
-    return;
-  }
-  if (worker.state == State::starting) return accept_start(worker, reply, place, acts);
-  if (worker.outstanding() == 0) {
-    condemn(worker, "it replied to a request that nobody made");
-    return;
-  }
-  Lease* const asked = worker.asked[worker.answered & (worker.channel.capacity - 1)];
+  const bool known_worker = reply.incarnation == worker.incarnation;
+  if (known_worker && worker.state == State::starting) return accept_start(worker, reply, place, acts);
+  Lease* const asked =
+      worker.outstanding() > 0 ? worker.asked[worker.answered & (worker.channel.capacity - 1)] : nullptr;
   const bool declined = reply.kind == ReplyKind::declined && worker.answered < worker.recalled;
-  if (asked == nullptr) {
-    if (declined) return answered(worker);
-    condemn(worker, worker.must_end() ? "it replied to the request to end"
-                                      : "it replied to a message that was taken back from it");
-    return;
+  const bool done = reply.kind == ReplyKind::done;
+  const bool grows = reply.kind == ReplyKind::grow && node_.arrays != nullptr;
+  const bool known_kind = done || declined || grows || reply.kind == ReplyKind::failed;
+  if (!known_worker || asked == nullptr || !known_kind || reply.block != asked->block ||
+      reply.generation != asked->generation || reply.sequence != asked->sequence) {
+    if (known_worker && declined && worker.outstanding() > 0 && asked == nullptr) return answered(worker);
+    return condemn(worker, nonsense_of(worker, asked, reply));
   }
   Lease& lease = *asked;
-  const bool grows = reply.kind == ReplyKind::grow && node_.arrays != nullptr;
-  const bool known = declined || grows || reply.kind == ReplyKind::done || reply.kind == ReplyKind::failed;
-  if (!known || reply.block != lease.block || reply.generation != lease.generation ||
-      reply.sequence != lease.sequence) {
-    condemn(worker, fmt::format("its reply names kind {}, block {}, generation {}, message {}; "
-                                "asked for was block {}, generation {}, message {}",
-                                static_cast<std::uint32_t>(reply.kind), reply.block, reply.generation,
-                                reply.sequence, lease.block, lease.generation, lease.sequence));
-    return;
-  }
-  if (grows) {
-    grant(worker, lease, reply, place, acts);
-    return;
-  }
+  if (grows) return grant(worker, lease, reply, place, acts);
   acts.stop = acts.stop || reply.stop == 1;
   answered(worker);
   if (declined) return put_back(lease, lease.attempt, lease.alone);
-  worker.useful = true;
-  number_of(worker).failed_starts = 0;
-  number_of(worker).barren = 0;
+  if (!std::exchange(worker.useful, true)) {
+    number_of(worker).failed_starts = 0;
+    number_of(worker).barren = 0;
+  }
   worker.busy_nanoseconds += std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
   ++worker.busy_replies;
-  if (reply.kind == ReplyKind::done) {
+  if (done) {
     lease.skipped = reply.skip == 1;
     complete(lease, acts);
   } else if (reply.again == 1) {
@@ -726,6 +740,22 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   } else {
     fail(lease, text_of(worker, reply, place), acts);
   }
+}
+
+// What is wrong with a reply that names none of what is to be answered next.
+std::string ProcessCrew::nonsense_of(const Worker& worker, const Lease* asked, const ReplyToken& reply) {
+  if (reply.incarnation != worker.incarnation)
+    return fmt::format("it replied for incarnation {} and is {}", reply.incarnation, worker.incarnation);
+  if (worker.outstanding() == 0) return "it replied to a request that nobody made";
+  if (asked == nullptr) {
+    return worker.must_end() ? "it replied to the request to end"
+                             : "it replied to a message that was taken back from it";
+  }
+  return fmt::format(
+      "its reply names kind {}, block {}, generation {}, message {}; "
+      "asked for was block {}, generation {}, message {}",
+      static_cast<std::uint32_t>(reply.kind), reply.block, reply.generation, reply.sequence, asked->block,
+      asked->generation, asked->sequence);
 }
 
 // The lease keeps the memory, whatever becomes of the worker.

@@ -36,7 +36,13 @@ void Source::open(SourceListener& listener, std::shared_ptr<void> keep, std::uni
   extra_ = extra;
   all_sequencers_ = all_sequencers;
   table_ = std::make_unique<LeaseTable>(*this, limit_);
-  for (std::uint32_t index = 0; index < limit_; ++index) table_->at(index).run = listener_;
+  for (std::uint32_t index = 0; index < limit_; ++index) {
+    Lease& lease = table_->at(index);
+    lease.root = &lease;
+    lease.source = id_;
+    lease.run = listener_;
+    lease.type = store_->type();
+  }
 }
 
 // One that is in nobody's hands but the user's cannot come back by itself.
@@ -52,16 +58,8 @@ Lease* Source::take() noexcept {
   if (reserve_ > 0 && !may_lend()) return nullptr;
   Lease* lease = table_->take();
   if (lease == nullptr) return nullptr;
-  lease->root = lease;
-  lease->source = id_;
   lease->sequence = kNoNumber;
-  lease->worker = -1;
-  lease->attempt = 1;
   lease->skipped = false;
-  lease->epoch = 0;
-  lease->epoch_begin = 0;
-  lease->round = Round::none;
-  lease->payload = nullptr;
   lease->sequencers.store(0, std::memory_order_relaxed);
   lease->open();
   return lease;
@@ -77,11 +75,11 @@ void Source::give_number(Lease& lease) noexcept {
 Lease* Source::try_acquire() noexcept {
   Lease* const lease = take();
   if (lease == nullptr) return nullptr;
-  if (stash_ < 2) {  // many at once: the line is the droppers'
+  if (stash_ == 0) {  // many at once: the line is the droppers'
     references_.fetch_add(kStash, std::memory_order_relaxed);
-    stash_ += kStash;
+    stash_ = kStash;
   }
-  stash_ -= 2;
+  --stash_;
   count_one(taken_);
   count_one(numbered_);
   give_number(*lease);
@@ -91,6 +89,10 @@ Lease* Source::try_acquire() noexcept {
 Lease* Source::try_loan() noexcept {
   Lease* const lease = take();
   if (lease == nullptr) return nullptr;
+  if (!lends_.load(std::memory_order_relaxed)) {  // the first; it may come while close() counts
+    lends_.store(true, std::memory_order_relaxed);
+    table_->mark(kCounted);
+  }
   references_.fetch_add(1, std::memory_order_relaxed);
   taken_.fetch_add(1,
                    std::memory_order_seq_cst);  // DRAINED: here and below in one order with what others count
@@ -118,13 +120,17 @@ bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::ste
   // A wake-up costs more than a message does, so an emitter that ran out of credits lets some gather
   // where they come back quickly; where they come slowly, Linger soon stops waiting for more than one. A loop that
   // borrows has better to do.
-  const auto some_free = [this] { return free_credits() > std::int64_t{limit_ / 4}; };  // as in may_gather()
+  const auto some_free = [this] {
+    return free_credits() > std::int64_t{limit_ / 4};
+  };  // as in announce_sleep()
   if (reserve_ == 0 && linger_.wait(some_free)) return true;
   std::unique_lock lock{mutex_};
-  // CREDIT: the flag before the look at the counts, both seq_cst; count_off() counts before it looks at the
-  // flag. Weaker: the emitter could sleep with a credit free and nobody left to wake it.
+  // CREDIT: the mark before the look at the count, which are in one word with it: who returns a lease either did so before that look, or
+  // sees the mark. The flag, for whoever else could free one, is seq_cst like what they count before they look at it. Weaker: the emitter
+  // could sleep with a credit free and nobody left to wake it.
   while (!is_over()) {
     sleeping_.store(true, std::memory_order_seq_cst);
+    announce_sleep();
     if (may_lend()) break;
     const auto now = std::chrono::steady_clock::now();
     const auto look = until - now < kLook ? until : now + kLook;
@@ -133,10 +139,12 @@ bool Source::wait_credit(const std::function<bool()>& hopeless, std::chrono::ste
       none = ask(lock, hopeless);
     if (none) {
       sleeping_.store(false, std::memory_order_relaxed);
+      table_->unmark(kSleeps | kHungry);
       return false;
     }
   }
   sleeping_.store(false, std::memory_order_relaxed);
+  table_->unmark(kSleeps | kHungry);
   lock.unlock();
   if (reserve_ == 0) linger_.wait(some_free);
   return true;
@@ -181,9 +189,17 @@ void Source::stop() noexcept {
   over_.notify_all();
 }
 
-// After the last message was made.
+// After the last message was made; loans may be on their way still. Until we let go of kOpen, nobody sees it fall to nothing.
 void Source::close() noexcept {
-  if (!closed_.exchange(true, std::memory_order_seq_cst)) release(1 + std::exchange(stash_, 0));
+  if (closed_.exchange(true, std::memory_order_seq_cst)) return;
+  if (table_) {
+    const std::uint64_t taken =
+        taken_.load(std::memory_order_acquire);  // first: no loan that has a reference is counted here
+    const LeaseTable::Returns before = table_->mark(kCounted);
+    const bool counted = (before.marks & kCounted) != 0;
+    if (!counted) references_.fetch_add(difference(taken, before.count), std::memory_order_relaxed);
+  }
+  release(kOpen + std::exchange(stash_, 0));
 }
 
 bool Source::exhausted_by_user(bool with_loans) const noexcept {
@@ -205,40 +221,45 @@ void Source::audit(const std::string& name, Audit& audit) const {
   }
 }
 
-// Tells whom it concerns that so many have gone. The references are given up last: without them, another thread's
-// last message could end the source while this one still looks at it.
-void Source::count_off(Counter& gone, std::uint64_t count) noexcept {
-  gone.fetch_add(count, std::memory_order_seq_cst);
+// Tells whom it concerns, when that was the last. By who has a reference.
+void Source::look_for_the_end() noexcept {
   const bool last_matters =
       finished_.load(std::memory_order_seq_cst) || telling_quiet_.load(std::memory_order_seq_cst);
-  if (&gone != &ended_ && last_matters && is_idle() && !closed_.load(std::memory_order_seq_cst)) {
-    if (finished_.load(std::memory_order_seq_cst)) {  // DRAINED
-      listener_->source_drained(*this);
-    } else {  // QUIET
-      listener_->source_quiet(*this);
-    }
+  if (!last_matters || !is_idle() || closed_.load(std::memory_order_seq_cst)) return;
+  if (finished_.load(std::memory_order_seq_cst)) {  // DRAINED
+    listener_->source_drained(*this);
+  } else {  // QUIET
+    listener_->source_quiet(*this);
   }
-  const bool credit = &gone != &left_ || (reserve_ > 0 && in_graph() == 0);
-  if (credit && sleeping_.load(std::memory_order_seq_cst) && !may_gather()) wake_emitter();  // CREDIT
-  if (&gone == &ended_ && telling_.load(std::memory_order_seq_cst) && telling_.exchange(false)) {
-    listener_->credit_free(*this);
-  }
-  release(count);
 }
 
-// HUNGER: the credit is counted before the look at those it feeds, all seq_cst; each of them says that it has little left before it
-// looks for credits, in hurry(). Weaker: both could miss, and the credit would lie there until the emitter looks by itself.
-bool Source::may_gather() const noexcept {
-  return !feeds_.empty() && free_credits() <= std::int64_t{limit_ / 4} &&
-         std::all_of(feeds_.begin(), feeds_.end(), [](const Downstream* one) { return one->has_plenty(); });
+// HUNGER: each crew says that it has little left before it marks the source, in hurry(). So we take the mark off, then look at them, and
+// mark it ourselves if one of them has said so. Weaker: credits could gather while workers run dry, until the emitter looks by itself.
+void Source::announce_sleep() noexcept {
+  const auto taken = static_cast<std::uint32_t>(taken_.load(std::memory_order_relaxed));
+  enough_.store((taken - limit_ + limit_ / 4 + 1) % LeaseTable::kCounts, std::memory_order_relaxed);
+  table_->unmark(kHungry);
+  table_->mark(is_hungry() ? kSleeps | kHungry : kSleeps);
+}
+
+bool Source::is_hungry() const noexcept {
+  return feeds_.empty() ||
+         std::any_of(feeds_.begin(), feeds_.end(), [](const Downstream* one) { return !one->has_plenty(); });
+}
+
+// Whether the emitter is to be woken when so many have come back.
+bool Source::are_enough(std::uint32_t returned) const noexcept {
+  return difference(returned, enough_.load(std::memory_order_relaxed)) < LeaseTable::kCounts / 2;
 }
 
 void Source::hurry() noexcept {
-  if (free_credits() > 0 && sleeping_.load(std::memory_order_seq_cst)) wake_emitter();
+  if (!sleeping_.load(std::memory_order_seq_cst)) return;
+  table_->mark(kHungry);  // HUNGER
+  if (free_credits() > 0) wake_emitter();
 }
 
 void Source::wake_emitter() noexcept {
-  if (!sleeping_.exchange(false)) return;
+  if (!sleeping_.load(std::memory_order_seq_cst) || !sleeping_.exchange(false)) return;
   { const std::lock_guard lock{mutex_}; }  // it is asleep by now, or looks again
   wake_.notify_one();
 }
@@ -263,18 +284,47 @@ void Source::left_graph(std::span<const Departure> messages) noexcept {
     if ((all_sequencers_ & ~message.sequencers) != 0) listener_->message_left(*this, message.sequence);
     ++count;
   }
-  if (count > 0) count_off(left_, count);
+  if (count == 0) return;
+  left_.fetch_add(count, std::memory_order_seq_cst);
+  look_for_the_end();
+  // May_lend() lends the reserve only then.
+  if (reserve_ > 0 && in_graph() == 0 && sleeping_.load(std::memory_order_seq_cst)) wake_emitter();
+  release(count);
 }
 
+// The references are given up last: without them, another thread's last message could end the source while this one still looks at it. Most
+// have no need of one: when nobody wants to hear of it, they look at nothing any more.
 void Source::ended(Lease& lease) noexcept {
   if (destroys_ && lease.payload != nullptr) store_->destroy(lease.index);
   lease.payload = nullptr;
   lease.failure.reset();
+  if (std::exchange(lease.round, Round::none) != Round::none) lease.epoch = lease.epoch_begin = 0;
   // Before our credit is free, as a child's block is.
-  if (std::exchange(lease.is_part, false)) std::exchange(lease.piece, Piece{}).whole->drop(Part::user);
+  if (std::exchange(lease.is_part, false)) {
+    lease.worker = -1;
+    lease.attempt = 1;
+    std::exchange(lease.piece, Piece{}).whole->drop(Part::user);
+  }
+  const bool silent = table_->put_if(lease, [this](LeaseTable::Returns now) {
+    if ((now.marks & (kSleeps | kCounted | kTells)) == 0) return true;
+    return now.marks == kSleeps && !are_enough(now.count);
+  });
+  if (!silent) end_and_look(lease);
+}
+
+void Source::end_and_look(Lease& lease) noexcept {
+  // The message, which is not counted as gone yet, keeps us meanwhile.
+  references_.fetch_add(1, std::memory_order_relaxed);
   const bool loan = lease.sequence == kNoNumber;
-  table_->put(lease);  // before the state says that a credit is free
-  count_off(loan ? returned_ : ended_, 1);
+  const LeaseTable::Returns now = table_->put(lease);  // CREDIT
+  (loan ? returned_ : ended_).fetch_add(1, std::memory_order_seq_cst);
+  if (loan) look_for_the_end();
+  const bool wakes = (now.marks & kHungry) != 0 || are_enough(now.count);
+  if ((now.marks & kSleeps) != 0 && wakes) wake_emitter();
+  // TELL: once more, after ended_ was counted, which a Feed looks at.
+  const bool tells = !loan && (table_->returns().marks & kTells) != 0;
+  if (tells && (table_->unmark(kTells).marks & kTells) != 0) listener_->credit_free(*this);
+  release((now.marks & kCounted) != 0 ? 2 : 1);
 }
 
 }  // namespace tandem

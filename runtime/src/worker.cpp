@@ -107,7 +107,7 @@ void restrict_memory(const WorkerPlan& plan) {
   mprotect(plan.base + plan.channel.reply_offset(), plan.channel.reply_bytes(), PROT_READ | PROT_WRITE);
 }
 
-// How long messages take. Where that is less than the clock costs, several are measured together.
+// How long messages take. To look at the clock costs as much as a short one, so that several of these are measured together.
 class ServiceClock {
  public:
   /// A message is done. Returns its nanoseconds, or those of each of the last that were measured.
@@ -124,14 +124,15 @@ class ServiceClock {
   std::chrono::nanoseconds last() const noexcept { return std::chrono::nanoseconds{each_}; }
 
  private:
-  static constexpr std::uint64_t kShort = 1'000;
-  static constexpr std::uint64_t kTogether = 8;
+  static constexpr std::uint64_t kTogetherNanoseconds = 4'000;
+  static constexpr std::uint64_t kMostTogether = 16;
 
   void measure() noexcept {
     const Clock::time_point now = Clock::now();
     each_ = static_cast<std::uint64_t>((now - begin_).count()) / std::exchange(laps_, 0);
     begin_ = now;
-    together_ = each_ < kShort ? kTogether : 1;
+    together_ =
+        std::clamp<std::uint64_t>(kTogetherNanoseconds / std::max<std::uint64_t>(each_, 1), 1, kMostTogether);
   }
 
   Clock::time_point begin_ = Clock::now();

@@ -1,14 +1,16 @@
 /* HUNGER: an emitter that is not woken for each credit, while those whom it feeds have plenty to do. For Spin 6.5; run by tests/model.sh.
  *
- * Models, of runtime/src/source.cpp:  wait_credit(), count_off(), may_gather(), hurry(), without the look each second
+ * Models, of runtime/src/source.cpp:  wait_credit() and announce_sleep(), without the look each second; ended(), end_and_look(), hurry()
  *         of runtime/src/crew.cpp:    submit() and look_for_hunger(), under the crew's lock; carry_out()
  *
- * A user keeps the last KEPT items, of as many as may be in flight but one, so that a single credit comes back at a time; but EARLY
- * times it gives one back before it must. All accesses are seq_cst, so memory is plain.
+ * What the table of leases keeps in one word, how many credits are free and the marks, changes in one step. A user keeps the last KEPT
+ * items, of as many as may be in flight but one, so that a single credit comes back at a time; but EARLY times it gives one back before it
+ * must. All accesses are seq_cst, so memory is plain.
  *
  * Holds: all messages are made and given back; else the emitter or the user is in an invalid end state.
  * Fails with one of: LOOK_FIRST (a crew looks for credits before it says that it is hungry), COUNT_LATE (who frees a credit looks at the
- * crew before it counts the credit), NO_HURRY (a hungry crew tells nobody), NO_LOOK (the emitter sleeps without a last look).
+ * marks before it counts the credit), NO_HURRY (a hungry crew tells nobody), NO_LOOK (the emitter sleeps without a last look), MARK_LATE
+ * (the emitter takes the mark of hunger off after it has looked at the crews).
  */
 #ifndef MESSAGES
 #define MESSAGES 7
@@ -23,8 +25,10 @@
 #define PLENTY 2
 #define MANY_FREE 1   /* more than these wake the emitter in any case */
 
-byte free = IN_FLIGHT, emitted = 0, with_crew = 0, made = 0, given_back = 0;
+byte emitted = 0, with_crew = 0, made = 0, given_back = 0;
 bool plenty = false, sleeping = false, bell = false;
+byte free = IN_FLIGHT;             /* the word: this and the next two */
+bool sleeps = false, hungry = false;
 
 inline wake_emitter() {
   atomic {
@@ -37,9 +41,25 @@ inline wake_emitter() {
 
 inline hurry() {
   if
-  :: free > 0 -> wake_emitter()
+  :: sleeping ->
+    hungry = true;
+    if
+    :: free > 0 -> wake_emitter()
+    :: else
+    fi
   :: else
   fi
+}
+
+inline announce_sleep(is_hungry) {
+#ifdef MARK_LATE
+  is_hungry = !plenty;
+  hungry = false;
+#else
+  hungry = false;
+  is_hungry = !plenty;
+#endif
+  atomic { sleeps = true; hungry = hungry || is_hungry }
 }
 
 /* The second half of what was done under the lock, and what follows it. */
@@ -63,41 +83,45 @@ inline look_for_hunger(now_hungry) {
 }
 
 proctype emitter() {
-  bool hungry;
+  bool now_hungry, is_hungry;
   do
   :: emitted == MESSAGES -> break
   :: else ->
     if
     :: atomic { free > 0 -> free--; emitted++; with_crew++ };
-       look_for_hunger(hungry)
+       look_for_hunger(now_hungry)
     :: free == 0 ->
        sleeping = true;
+       announce_sleep(is_hungry);
 #ifndef NO_LOOK
        if
-       :: free > 0 -> sleeping = false
+       :: free > 0 -> skip
        :: else -> atomic { bell -> bell = false }
-       fi
+       fi;
 #else
-       atomic { bell -> bell = false }
+       atomic { bell -> bell = false };
 #endif
+       sleeping = false;
+       atomic { sleeps = false; hungry = false }
     fi;
     bell = false
   od
 }
 
 proctype worker() {
-  bool hungry;
+  bool now_hungry;
   byte done = 0;
   do
   :: done == MESSAGES -> break
   :: atomic { with_crew > 0 -> with_crew-- };
-     look_for_hunger(hungry);
+     look_for_hunger(now_hungry);
      atomic { made++; done++ }
   od
 }
 
 proctype user() {
   byte early = 0;
+  bool wakes;
   do
   :: given_back == MESSAGES -> break
   :: made > given_back && (made - given_back > KEPT || made == MESSAGES || early < EARLY) ->
@@ -108,27 +132,15 @@ proctype user() {
       fi
     };
 #ifdef COUNT_LATE
-    bool gathers = free <= MANY_FREE && plenty;
+    wakes = sleeps && (hungry || free + 1 > MANY_FREE);
     atomic { given_back++; free++ };
-    if
-    :: sleeping && !gathers -> wake_emitter()
-    :: else
-    fi
 #else
-    atomic { given_back++; free++ };
+    atomic { given_back++; free++; wakes = sleeps && (hungry || free > MANY_FREE) };
+#endif
     if
-    :: sleeping ->
-      if
-      :: free <= MANY_FREE ->
-        if
-        :: plenty -> skip
-        :: else -> wake_emitter()
-        fi
-      :: else -> wake_emitter()
-      fi
+    :: wakes -> wake_emitter()
     :: else
     fi
-#endif
   od
 }
 

@@ -245,8 +245,9 @@ struct SimulatedMemory {
   using Atomic = SimulatedAtomic<T>;
 
   static void fence() { Scheduler::now().fence(); }
-  static void write(std::byte* to, const void* from, std::size_t bytes) {
-    Scheduler::now().write(to, from, bytes);
+  template <class T>
+  static void write(std::byte* to, const T& value) {
+    Scheduler::now().write(to, &value, sizeof value);
   }
   static void read(void* to, const std::byte* from, std::size_t bytes) {
     Scheduler::now().read(to, from, bytes);

@@ -97,6 +97,7 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
     }
 
     bool destroys() const noexcept override { return !std::is_trivially_destructible_v<T>; }
+    const std::type_info* type() const noexcept override { return &typeid(T); }
 
    private:
     struct Place {
@@ -220,7 +221,6 @@ class commander_node : public flow::composite_node<std::tuple<>, std::tuple<Item
         return Next::round_over;
       }
       lease->payload = store_->make(lease->index, std::move(*message));
-      lease->type = &typeid(T);
       output_.emit(Handle{lease, Part::graph});
       return Next::another;
     } catch (...) { problem = current_exception_text(); }

@@ -33,7 +33,11 @@ class InOrder {
  private:
   void gather(std::uint32_t source, std::uint64_t sequence, Handle item);
   void let_out(std::unique_lock<std::mutex>& lock) noexcept;
-  Reorder<Handle>& order_of(std::uint32_t source);
+  Reorder<Handle>& order_of(std::uint32_t source) {
+    const bool is_known = source < orders_.size() && orders_[source];
+    return is_known ? *orders_[source] : make_order(source);
+  }
+  Reorder<Handle>& make_order(std::uint32_t source);
 
   Outlet& out_;
   const std::size_t branches_;

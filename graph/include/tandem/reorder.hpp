@@ -34,6 +34,15 @@ class Reorder {
     }
   }
 
+  /// Whether a thing with this number is due at once, and is the first with it, so that it need not be put here: as if it had been put, and
+  /// taken when due.
+  [[nodiscard]] bool pass(std::uint64_t number) noexcept {
+    const bool passes = number == next_ && far_.empty() && extra_.empty() &&
+                        (ring_.empty() || ring_[number & (ring_.size() - 1)].state == State::awaited);
+    if (passes) ++next_;
+    return passes;
+  }
+
   /// Nothing with this number will come. Does nothing when it has come.
   void skip(std::uint64_t number) {
     if (number < next_) return;

@@ -23,6 +23,7 @@
 #include <tandem/ports.hpp>
 #include <tandem/run.hpp>
 #include <tandem/runtime.hpp>
+#include <tandem/spin_mutex.hpp>
 
 namespace tandem {
 
@@ -207,8 +208,10 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       ErrorPolicy::Ruling ruling;
       {
         const std::lock_guard taking{taking_mutex_};
-        item = take_first();
-        if (!item) return {};
+        if (!take_over()) return {};
+        Item<T>& first = taken_[next_taken_++];
+        if (first.ok() && first.round() == Round::none) return {std::move(first)};  // as nearly always
+        item = std::move(first);
         if (round_is_over(item)) return {std::nullopt, true};
         if (item->ok()) return {std::move(item)};
         if (item->skipped()) {
@@ -226,8 +229,8 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   }
 
   // The consumers' side of the queue: all that has arrived is taken over at once, so that consumers and
-  // producers seldom meet at one lock. Under taking_mutex_.
-  std::optional<Item<T>> take_first() {
+  // producers seldom meet at one lock. Returns whether there is anything. Under taking_mutex_.
+  bool take_over() {
     if (next_taken_ == taken_.size()) {
       taken_.clear();
       next_taken_ = 0;
@@ -237,17 +240,17 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       waiting_.store(false, std::memory_order_relaxed);
       if (taken_.size() > 1 && sleepers_ > 0) arrived_.notify_all();  // there is something for others too
     }
-    if (next_taken_ == taken_.size()) return std::nullopt;
+    if (next_taken_ == taken_.size()) return false;
     prefetch_soon();
-    return std::move(taken_[next_taken_++]);
+    return true;
   }
 
   // What comes soon was written by other threads: it is on its way into this one's cache while the consumer is at the items
   // before it.
   void prefetch_soon() const noexcept {  // under taking_mutex_
-    if (next_taken_ + 4 < taken_.size()) { __builtin_prefetch(taken_[next_taken_ + 4].handle().get(), 1); }
-    if (next_taken_ + 2 < taken_.size()) {
-      const Lease* const near = taken_[next_taken_ + 2].handle().get();
+    if (next_taken_ + 12 < taken_.size()) { __builtin_prefetch(taken_[next_taken_ + 12].handle().get(), 1); }
+    if (next_taken_ + 6 < taken_.size()) {
+      const Lease* const near = taken_[next_taken_ + 6].handle().get();
       __builtin_prefetch(near->payload);
       __builtin_prefetch(near->root, 1);
     }
@@ -383,24 +386,28 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
   const std::shared_ptr<Core> core_;
   Input input_;
 
-  std::atomic<bool> waiting_{false};       // something is in queue_: for a look without the lock
   static constexpr std::size_t kFew = 64;  // so many are handed on sooner than the pump is awake
-  std::atomic<bool> few_came_{true};       // when somebody looked last
-  std::atomic<bool> lingering_{false};
+
+  // Consumers and those who bring items write to lines of their own.
+  alignas(64) mutable SpinMutex
+      taking_mutex_;            // guards what consumers took over; before mutex_, if both are taken
+  std::vector<Item<T>> taken_;  // from next_taken_ on
+  std::size_t next_taken_ = 0;
+  std::uint64_t epoch_ = 0;              // rounds that have ended
+  ErrorPolicy errors_{core_->config()};  // ruled by who holds taking_mutex_
+
+  alignas(64) std::atomic<bool> lingering_{false};
   Linger linger_;  // of the consumer that set lingering_
 
-  mutable std::mutex taking_mutex_;      // guards what consumers took over; before mutex_, if both are taken
-  ErrorPolicy errors_{core_->config()};  // ruled by who holds taking_mutex_
-  std::vector<Item<T>> taken_;           // from next_taken_ on
-  std::size_t next_taken_ = 0;
-  std::uint64_t epoch_ = 0;  // rounds that have ended
-
-  mutable std::mutex mutex_;  // guards what arrives
-  std::condition_variable arrived_;
+  alignas(64) mutable std::mutex mutex_;  // guards what arrives
   std::vector<Item<T>> queue_;
+  std::condition_variable arrived_;
   int sleepers_ = 0;
   bool listens_ = false;  // one of them, in the pump's place
   bool closed_ = false;
+
+  alignas(64) std::atomic<bool> waiting_{false};  // something is in queue_: for a look without the lock
+  std::atomic<bool> few_came_{true};              // when somebody looked last
 };
 
 }  // namespace tandem

@@ -2,13 +2,14 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
+
+#include <boost/circular_buffer.hpp>
 
 #include <tandem/brief_mutex.hpp>
 #include <tandem/lease.hpp>
@@ -17,6 +18,7 @@
 #include <tandem/pool.hpp>
 #include <tandem/run.hpp>
 #include <tandem/source.hpp>
+#include <tandem/spin_mutex.hpp>
 
 namespace tandem {
 
@@ -74,7 +76,7 @@ class Crew : public Flushable, public Downstream {
  protected:
   struct Job {
     Handle input;
-    std::unique_ptr<PackedMessage> packed;  // the input for a worker process; null when it is not packed
+    std::unique_ptr<PackedMessage> packed{};  // the input for a worker process; null when it is not packed
     int attempt = 1;
     bool begun = false;  // a worker ended that may have been at it
     bool alone = false;  // its worker may have no other message meanwhile
@@ -109,7 +111,7 @@ class Crew : public Flushable, public Downstream {
   /// Takes what is in the inbox, if there is anything, unless somebody else does. Never waits.
   void flush_if_asked() noexcept;
   /// Something is in the inbox.
-  bool is_asked() const noexcept { return asked_.load(std::memory_order_relaxed); }
+  bool is_asked() const noexcept { return asked_.load(std::memory_order_relaxed) != Asked::no; }
 
   // Under the lock, all of them:
   /// The next pending message with a lease and a block of this area for it; passes failed inputs on, and
@@ -177,12 +179,15 @@ class Crew : public Flushable, public Downstream {
   Outlet& outlet_;
 
   BriefMutex mutex_;
-  std::deque<Job> pending_;
+  using Jobs = boost::circular_buffer<Job>;
+
+  Jobs pending_;  // has room for as many as ever waited
   bool stopped_ = false;
 
  private:
-  Lease* lend(Job& job, Lease* lease);
-  std::deque<Job>::iterator first_with_room();
+  void lend(Job& job, Lease& lease);
+  Jobs::iterator first_with_room();
+  void make_room(std::size_t count);
   void submit_packed(Handle input) noexcept;
   std::unique_ptr<PackedMessage> pack(const Lease& input) const noexcept;
   std::unique_ptr<Failure> failure_of(const Job& job) const;
@@ -204,12 +209,19 @@ class Crew : public Flushable, public Downstream {
   std::mutex kept_mutex_;
   std::vector<Handle> kept_;
 
-  std::atomic<int> flushing_{0};    // threads in flush_if_asked() or drain()
-  std::atomic<bool> asked_{false};  // somebody has put something into the inbox since the last look
+  // Whether somebody has put something into the inbox since the last look, and whether anybody of them minds when that comes.
+  enum class Asked : std::uint8_t { no, patiently, at_once };
 
-  BriefMutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only
-  std::vector<Job> inbox_;
-  std::vector<Job> taken_;  // guarded by mutex_; keeps its memory
+  // Lines of their own: many look at the first two, while a source puts one message after the other into the inbox.
+  alignas(64) std::atomic<int> flushing_{0};  // threads in flush_if_asked() or drain()
+  std::atomic<Asked> asked_{Asked::no};
+
+  alignas(64) SpinMutex inbox_mutex_;  // taken after mutex_, if both are; held for a few instructions only
+  std::vector<Handle> inbox_;
+  std::vector<std::unique_ptr<PackedMessage>>
+      inbox_packed_;                       // of the same places, where messages are packed; else empty
+  alignas(64) std::vector<Handle> taken_;  // guarded by mutex_; keeps its memory
+  std::vector<std::unique_ptr<PackedMessage>> taken_packed_;
 };
 
 }  // namespace tandem

@@ -113,7 +113,7 @@ struct alignas(64) Lease {
   LeaseOwner* owner = nullptr;
 
   // Constant from the first handle to the last.
-  Lease* root = nullptr;             // the message's lease; the lease itself in a root
+  Lease* root = nullptr;             // the message's lease; the lease itself in a root, for good
   std::uint64_t sequence = 0;        // the message's place in its source's order; none in a loan
   void* payload = nullptr;           // a T in the message store or in a block, or &arrays
   std::unique_ptr<Failure> failure;  // set when the item carries an error and no value
@@ -133,7 +133,7 @@ struct alignas(64) Lease {
 
   // The second line.
   const void* run = nullptr;  // of a root: identifies the Runtime that its message belongs to; constant
-  const std::type_info* type = nullptr;  // of a root: of the message at payload
+  const std::type_info* type = nullptr;  // of a root: of the messages that a consumer may ask for; constant
   std::uint64_t epoch = 0;               // of a root: which round of its commander the message belongs to
   std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message
   std::uint32_t index = 0;               // place in the owner's table; constant after construction

@@ -14,7 +14,8 @@ namespace tandem {
 ///
 /// Threads   take(), any(), free() and put_back() by one thread at a time; put() by any thread at any time.
 /// Fields    free_: the taker's own. returned_: pushed by put(), emptied as a whole by the taker, so
-///           that no place is compared after it was reused. next_: the links of all lists, side by side: what is in
+///           that no place is compared after it was reused; with it how many came back, and marks of the owner's, so that who returns one
+///           learns in the same step whether anybody wants to hear of it. next_: the links of all lists, side by side: what is in
 ///           one is walked through without a look at the leases, which others had last.
 class LeaseTable {
  public:
@@ -71,22 +72,53 @@ class LeaseTable {
 
   /// Whether something was put() since the taker looked last. By any thread; a hint.
   [[nodiscard]] bool has_returned() const noexcept {
-    return returned_.load(std::memory_order_relaxed) != kNone;
+    return static_cast<std::uint32_t>(returned_.load(std::memory_order_relaxed)) != kNone;
   }
 
   /// The taker returns a lease that it never handed on.
   void put_back(Lease& lease) noexcept { put_back(place_of(lease)); }
 
-  /// Any thread returns a lease.
-  void put(Lease& lease) noexcept {
-    const std::uint32_t index = place_of(lease);
-    std::uint32_t last = returned_.load(std::memory_order_relaxed);
-    // RETURN(lease): release for the next holder; seq_cst for the second look, see collect().
-    do {
-      next_[index] = last;
-    } while (!returned_.compare_exchange_weak(last, index, std::memory_order_seq_cst,
-                                              std::memory_order_relaxed));
+  /// What one word says beside which leases came back last.
+  struct Returns {
+    std::uint32_t count = 0;  // kFirstCount, and how many ever came back by put(), modulo kCounts
+    std::uint32_t marks = 0;  // the owner's, kMarks of them
+  };
+  static constexpr int kMarks = 4;
+  static constexpr std::uint32_t kCounts = std::uint32_t{1} << (32 - kMarks);
+  /// Where the count begins: every program sees it overflow, and not only one that has run for a minute.
+  static constexpr std::uint32_t kFirstCount = kCounts - 1000;
+
+  /// Any thread returns a lease. Returns what the word says from then on.
+  Returns put(Lease& lease) noexcept {
+    Returns after;
+    put_if(lease, [&after](Returns now) {
+      after = now;
+      return true;
+    });
+    return after;
   }
+  /// The same, if `may` agrees to what the word would say from then on. Otherwise nothing is done, and it returns false.
+  template <class May>
+  bool put_if(Lease& lease, May may) noexcept {
+    const std::uint32_t index = place_of(lease);
+    std::uint64_t last = returned_.load(std::memory_order_acquire);
+    std::uint64_t now = 0;
+    // RETURN(lease): release for the next holder; seq_cst for the second look, see collect(), and for CREDIT.
+    do {
+      now = ((last & ~kPlaces) | index) + kOne;
+      if (!may(read(now))) return false;
+      next_[index] = static_cast<std::uint32_t>(last);
+    } while (!returned_.compare_exchange_weak(last, now, std::memory_order_seq_cst, std::memory_order_acquire));
+    return true;
+  }
+  /// By any thread. Returns what the word said before.
+  Returns mark(std::uint32_t marks) noexcept {
+    return read(returned_.fetch_or(std::uint64_t{marks} << 32, std::memory_order_seq_cst));
+  }
+  Returns unmark(std::uint32_t marks) noexcept {
+    return read(returned_.fetch_and(~(std::uint64_t{marks} << 32), std::memory_order_seq_cst));
+  }
+  Returns returns() const noexcept { return read(returned_.load(std::memory_order_seq_cst)); }
 
   /// How many are in the lists. By the taker, who sees all that were put() before.
   [[nodiscard]] std::uint32_t free() noexcept {
@@ -105,12 +137,20 @@ class LeaseTable {
  private:
   static constexpr std::uint32_t kNone = 0xFFFFFFFFU;
 
+  // returned_: the place that came back last, or kNone, in the lower half; above it the marks, and the count, which may overflow.
+  static constexpr std::uint64_t kPlaces = 0xFFFFFFFFU;
+  static constexpr std::uint64_t kOne = std::uint64_t{1} << (32 + kMarks);
+  static Returns read(std::uint64_t word) noexcept {
+    return {static_cast<std::uint32_t>(word >> (32 + kMarks)),
+            static_cast<std::uint32_t>(word >> 32) & ((1U << kMarks) - 1)};
+  }
+
   // Into their lists, the latest return on top.
   void collect() noexcept {
-    if (returned_.load(std::memory_order_seq_cst) == kNone) return;
+    if (static_cast<std::uint32_t>(returned_.load(std::memory_order_seq_cst)) == kNone) return;
     // RETURN(lease): acquire, so that the new holder comes after the last one. seq_cst, because
     // Pool and Source look here a second time after they have said that they want a lease.
-    std::uint32_t chain = returned_.exchange(kNone, std::memory_order_seq_cst);
+    auto chain = static_cast<std::uint32_t>(returned_.fetch_or(kNone, std::memory_order_seq_cst));
     std::uint32_t oldest = kNone;
     while (chain != kNone) {
       const std::uint32_t next = std::exchange(next_[chain], oldest);
@@ -134,7 +174,7 @@ class LeaseTable {
   std::vector<std::uint32_t> free_;              // by list: the place of the first
   std::vector<std::uint32_t> lengths_;           // by list
   const bool hot_first_;
-  alignas(64) std::atomic<std::uint32_t> returned_{kNone};
+  alignas(64) std::atomic<std::uint64_t> returned_{kFirstCount * kOne | kNone};
 };
 
 }  // namespace tandem

@@ -80,7 +80,10 @@ class Pool final : public LeaseOwner {
 
   /// A lease with a block of this area, or null when all are lent: then on_returned runs at the next
   /// return. Its reference count, root and contents are the caller's to set.
-  [[nodiscard]] Lease* take(std::uint32_t area) noexcept;
+  [[nodiscard]] Lease* take(std::uint32_t area) noexcept {
+    Lease* const lease = limit_ == kNoLimit ? table_.take(area) : nullptr;  // as nearly always
+    return lease != nullptr ? lease : take_or_want(area);
+  }
   /// The same for an item that needs no block, because it carries an error.
   [[nodiscard]] Lease* take_any() noexcept;
   /// Whether take() would find one without giving up a block of another area.
@@ -110,7 +113,7 @@ class Pool final : public LeaseOwner {
   /// Returns a lease that was taken and never handed on.
   void give_back(Lease& lease) noexcept;
   /// Makes sure that the lease's block has pages. A refused lease can carry an error, no value.
-  [[nodiscard]] Backing back(Lease& lease) noexcept;
+  [[nodiscard]] Backing back(Lease& lease) noexcept { return lease.backed ? Backing::backed : back_now(lease); }
   /// A worker with this area has ended by itself or was killed: what it wrote where no block is lent has taken pages that
   /// nobody counts, and they are given back to the system.
   void scrub(std::uint32_t area) noexcept;
@@ -152,10 +155,12 @@ class Pool final : public LeaseOwner {
   std::uint32_t unbound() const noexcept { return where_.areas; }  // the list of leases without a block
   template <class Find>
   auto find_or_want(Find find) noexcept;
+  Lease* take_or_want(std::uint32_t area) noexcept;
   Lease* find(std::uint32_t area) noexcept;
   void share_out(std::uint32_t limit, std::uint32_t favoured) noexcept;
   void bind(Lease& lease, std::uint32_t area);
   void unbind(Lease& lease);
+  Backing back_now(Lease& lease) noexcept;
   Backing back_small(Lease& lease) noexcept;
 
   // Constant after construction.

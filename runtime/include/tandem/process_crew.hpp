@@ -178,6 +178,7 @@ class ProcessCrew final : public Crew {
   bool has_block(Worker& worker);
   void lent(Worker& worker);
   bool give_share(Worker& worker, Acts& acts);
+  void prefetch_pending() const;
   void measure(Worker& worker) const;
   void ask(Worker& worker, Lease& lease);
   void publish(Acts& acts);
@@ -191,9 +192,13 @@ class ProcessCrew final : public Crew {
   void collect_sleepers(Acts& acts);
   void read_replies(Worker& worker, Acts& acts);
   void take_glance(const Worker& worker) noexcept;
+  static bool is_long_since(std::atomic<std::int64_t>& since) noexcept;
+  void look_whether_to_gather() noexcept;
   void set_due(const Worker& worker) noexcept;
+  static void prefetch_soon(const Worker& worker);
   void take_replies(Worker& worker, Acts& acts);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
+  static std::string nonsense_of(const Worker& worker, const Lease* asked, const ReplyToken& reply);
   void grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   static bool take_returned(Lease& lease, std::uint32_t returned);
   void ran_out_of_memory(Worker& worker, Lease& lease, const std::string& reason, Acts& acts);
@@ -250,6 +255,8 @@ class ProcessCrew final : public Crew {
   Clock::time_point heard_at_;  // when replies were last looked for
   bool ending_ = false;
 
+  std::atomic<bool> may_gather_{false};               // what is in the inbox; written under the lock
+  mutable std::atomic<std::int64_t> asked_since_{0};  // as Glance::since
   std::atomic<bool> pump_comes_{false};
   std::atomic<bool> unrung_{
       false};  // requests were published since workers were last rung; written under the lock

@@ -48,7 +48,7 @@ class RingWriter {
 
   /// Writes a token that the reader cannot see yet. The owner's credits keep it from overrunning.
   void push(const Token& token) noexcept {
-    Memory::write(tokens_ + (next_ & mask_) * sizeof(Token), &token, sizeof(Token));
+    Memory::write(tokens_ + (next_ & mask_) * sizeof(Token), token);
     ++next_;
   }
 

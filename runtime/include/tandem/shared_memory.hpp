@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 
 namespace tandem {
 
@@ -15,9 +16,11 @@ struct SharedMemory {
 
   static void fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
 
-  /// Plain bytes: the orders of the words around them must keep writer and reader apart.
-  static void write(std::byte* to, const void* from, std::size_t bytes) noexcept {
-    std::memcpy(to, from, bytes);
+  /// Plain bytes: the orders of the words around them must keep writer and reader apart. Written member by member: a copy of what was
+  /// just made elsewhere would wait until that is in the cache.
+  template <class T>
+  static void write(std::byte* to, const T& value) noexcept {
+    std::construct_at(reinterpret_cast<T*>(to), value);
   }
   static void read(void* to, const std::byte* from, std::size_t bytes) noexcept {
     std::memcpy(to, from, bytes);

@@ -10,6 +10,7 @@
 #include <mutex>
 #include <span>
 #include <string>
+#include <typeinfo>
 #include <vector>
 
 #include <tandem/audit.hpp>
@@ -52,6 +53,8 @@ class MessageStore {
  public:
   virtual ~MessageStore() = default;
   virtual void destroy(std::uint32_t index) noexcept = 0;
+  /// Of the messages, where a consumer may ask for them. Constant.
+  virtual const std::type_info* type() const noexcept { return nullptr; }
   /// Whether destroy() does anything. Constant.
   virtual bool destroys() const noexcept { return true; }
 };
@@ -115,7 +118,8 @@ class Source final : public LeaseOwner {
   /// Takes back the lease that was acquired last and not handed on; its number was never given.
   void discard(Lease& lease) noexcept;
   /// From now on listener.credit_free() is called once, at the end of the next message that had a number.
-  void tell_next_credit() noexcept { telling_.store(true, std::memory_order_seq_cst); }
+  /// TELL: that is asked before the look whether there is one already. Who returns a lease sees the mark, or did so before it was made.
+  void tell_next_credit() noexcept { table_->mark(kTells); }
   /// Of a split node's source, whose messages are made from the items that come to the node: it has one more of these, from
   /// before the graph lets go of it, and one less, once all that comes of it is in the graph.
   void begin_input() noexcept { inputs_.fetch_add(kInput + kInputEver, std::memory_order_seq_cst); }
@@ -148,10 +152,14 @@ class Source final : public LeaseOwner {
     return static_cast<std::uint32_t>(numbered_.load(std::memory_order_acquire) - left);
   }
   std::uint32_t live() const noexcept {
-    return static_cast<std::uint32_t>(std::min<std::int64_t>(taken_and_not_gone(), limit_));
+    if (!table_) return 0;
+    const std::uint32_t gone = table_->returns().count;
+    return difference(taken_.load(std::memory_order_acquire), gone);
   }
   /// Messages that exist, without the loans.
   std::uint32_t numbered() const noexcept {
+    const std::uint32_t all = live();
+    if (!lends_.load(std::memory_order_relaxed)) return all;  // last: all of them are messages
     const std::uint64_t ended = ended_.load(std::memory_order_seq_cst);
     return static_cast<std::uint32_t>(numbered_.load(std::memory_order_acquire) - ended);
   }
@@ -190,13 +198,11 @@ class Source final : public LeaseOwner {
         returned_.load(std::memory_order_seq_cst) + numbered_.load(std::memory_order_acquire);
     return taken_.load(std::memory_order_acquire) != gone;
   }
-  // May be more than there are credits for a moment: a lease is lent again before its return is counted.
-  std::int64_t taken_and_not_gone() const noexcept {
-    const std::uint64_t gone =
-        ended_.load(std::memory_order_seq_cst) + returned_.load(std::memory_order_seq_cst);
-    return static_cast<std::int64_t>(taken_.load(std::memory_order_acquire) - gone);
+  // Of two counts, of which the second is known modulo kCounts.
+  static std::uint32_t difference(std::uint64_t more, std::uint64_t fewer) noexcept {
+    return static_cast<std::uint32_t>(more - fewer) % LeaseTable::kCounts;
   }
-  std::int64_t free_credits() const noexcept { return std::int64_t{limit_} - taken_and_not_gone(); }
+  std::int64_t free_credits() const noexcept { return std::int64_t{limit_} - live(); }
   // inputs_: those that the node has now in the lower half, those that it ever had in the upper.
   static constexpr std::uint64_t kInput = 1;
   static constexpr std::uint64_t kInputEver = std::uint64_t{1} << 32;
@@ -212,8 +218,17 @@ class Source final : public LeaseOwner {
     // Written by one thread at a time. Release: who reads numbered_ and then taken_ sees at least as much there.
     mine.store(mine.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
-  void count_off(Counter& gone, std::uint64_t count) noexcept;
-  bool may_gather() const noexcept;
+  // What whoever returns a lease must know, in the table's word.
+  static constexpr std::uint32_t kSleeps = 1;   // the emitter, or it is about to
+  static constexpr std::uint32_t kHungry = 2;   // and does not let credits gather
+  static constexpr std::uint32_t kCounted = 4;  // each message that exists has a reference
+  static constexpr std::uint32_t kTells = 8;    // the listener wants to hear of the next credit
+
+  void end_and_look(Lease& lease) noexcept;
+  void look_for_the_end() noexcept;
+  void announce_sleep() noexcept;
+  bool are_enough(std::uint32_t returned) const noexcept;
+  bool is_hungry() const noexcept;
   void wake_emitter() noexcept;
   void release(std::uint64_t count = 1) noexcept;
 
@@ -231,22 +246,26 @@ class Source final : public LeaseOwner {
 
   // The lending and numbering side's: nobody else writes in this line, and who ends messages does not look at it.
   alignas(64) std::atomic<std::uint64_t> next_sequence_{0};
-  Counter taken_{0};         // leases that were lent
-  Counter numbered_{0};      // of them, those that became messages, and entered the graph
-  std::uint64_t stash_ = 0;  // counted in references_, and not used yet
+  // Leases that were lent, from kFirstCount on; those that are back are counted by the table, which begins there too.
+  Counter taken_{LeaseTable::kFirstCount};
+  Counter numbered_{0};             // of them, those that became messages, and entered the graph
+  std::uint64_t stash_ = 0;         // counted in references_, and not used yet
+  std::atomic<bool> lends_{false};  // loans; before the first
 
   // Counted by whoever drops a handle.
-  alignas(64) Counter left_{0};  // messages that the graph is done with
-  Counter ended_{0};             // messages that nobody holds any more
-  Counter returned_{0};          // loans that never became messages
-  // One until close(), one for each message that exists, one more for each that is in the graph, and the stash. Each is kept
-  // until its thread has done what is to be done, so that exactly one thread sees a closed source fall to nothing, as its last look.
-  Counter references_{1};
+  alignas(64) Counter left_{0};                // messages that the graph is done with
+  Counter ended_{0};                           // messages that nobody holds any more, of a source that lends
+  Counter returned_{LeaseTable::kFirstCount};  // loans that never became messages, from where taken_ begins
+  // kOpen until close(), one for each message that is in the graph, the stash, and one for who looks at this source after the table has
+  // counted its message; from close() on, and of loans at any time, one for each that exists. Each is kept until its thread has done what is
+  // to be done, so that exactly one thread sees a closed source fall to nothing, as its last look.
+  static constexpr std::uint64_t kOpen = std::uint64_t{1} << 62;
+  Counter references_{kOpen};
 
   alignas(64) std::atomic<bool> finished_{false};
   std::atomic<bool> stopped_{false};
   std::atomic<bool> sleeping_{false};
-  std::atomic<bool> telling_{false};
+  std::atomic<std::uint32_t> enough_{0};  // while it sleeps: it is woken when so many have come back
   std::atomic<bool> telling_quiet_{false};
   std::atomic<bool> closed_{false};
   std::atomic<std::uint64_t> inputs_{0};
