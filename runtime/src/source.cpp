@@ -287,7 +287,7 @@ void Source::left_graph(std::span<const Departure> messages) noexcept {
   if (count == 0) return;
   left_.fetch_add(count, std::memory_order_seq_cst);
   look_for_the_end();
-  // May_lend() lends the reserve only then.
+  // The reserve is lent only then, see may_lend().
   if (reserve_ > 0 && in_graph() == 0 && sleeping_.load(std::memory_order_seq_cst)) wake_emitter();
   release(count);
 }
