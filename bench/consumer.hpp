@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "fill.hpp"
+#include "median.hpp"
 #include "report.hpp"
 #include "setup.hpp"
 
@@ -79,6 +81,31 @@ class TinyConsumer : public Consumer {
   }
 
   double rate() const { return per_second(); }
+};
+
+/// One message at a time: trip() is how long one takes from the end of the one before, in microseconds, the median of all. Looks at the clock
+/// each time, which counts too.
+class TripConsumer : public TinyConsumer {
+ public:
+  explicit TripConsumer(const Options& options) : TinyConsumer{kTripsBefore, options.trips} {
+    ends_.reserve(all());
+  }
+
+  void take(const Result& result) {
+    TinyConsumer::take(result);
+    ends_.push_back(Clock::now());
+  }
+
+  double trip() const {
+    per_second();  // throws if one of them was wrong
+    std::vector<double> trips;
+    for (std::size_t number = kTripsBefore; number < ends_.size(); ++number)
+      trips.push_back(std::chrono::duration<double, std::micro>(ends_[number] - ends_[number - 1]).count());
+    return median(trips);
+  }
+
+ private:
+  std::vector<Clock::time_point> ends_;
 };
 
 /// Until all arrays have been touched, and who lends them knows how many it needs.

@@ -74,13 +74,6 @@ std::vector<Row> measure_rounds(std::string_view title, const std::vector<Varian
   return all;
 }
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
-}
-
 std::string number(double value) {
   if (value != 0 && (value < 0.01 || value >= 1e7)) return fmt::format("{:.3g}", value);
   return value >= 1000 ? fmt::format("{:.0f}", value) : fmt::format("{:.3f}", value);

@@ -7,6 +7,8 @@
 #include <string_view>
 #include <vector>
 
+#include "median.hpp"
+
 namespace bench {
 
 /// What is asked for on the command line.
@@ -76,7 +78,6 @@ struct Table {
 std::vector<Row> measure_rounds(std::string_view title, const std::vector<Variant>& variants,
                                 const Options& options, int repetitions);
 
-double median(std::vector<double> values);
 /// A number as the tables show it.
 std::string number(double value);
 /// Above over below, round by round.

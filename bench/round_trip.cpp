@@ -58,10 +58,10 @@ double with_tandem(const char* placement, Use use) {
 }
 
 double tandem_trip(const Options& options, const char* placement) {
-  TinyConsumer consumer{kTripsBefore, options.trips};
+  TripConsumer consumer{options};
   return with_tandem(placement, [&](const auto& send) {
     while (consumer.next() < consumer.all()) consumer.take(*send(consumer.next()));
-    return 1e6 / consumer.rate();
+    return consumer.trip();
   });
 }
 
@@ -86,7 +86,7 @@ double tandem_trip_asleep(const Options& options, const char* placement) {
 
 // Who waits for the graph works in it: no other thread need wake up.
 double graph_trip(const Options& options) {
-  TinyConsumer consumer{kTripsBefore, options.trips};
+  TripConsumer consumer{options};
   flow::graph graph;
   flow::function_node<Message, Result> maker{graph, flow::serial, [](const Message& message) noexcept {
                                                Result result;
@@ -94,7 +94,7 @@ double graph_trip(const Options& options) {
                                                return result;
                                              }};
   flow::function_node<Result, flow::continue_msg, flow::queueing_lightweight> sink{
-      graph, flow::serial, [&consumer](const Result& result) noexcept {
+      graph, flow::serial, [&consumer](const Result& result) {
         consumer.take(result);
         return flow::continue_msg{};
       }};
@@ -103,7 +103,7 @@ double graph_trip(const Options& options) {
     maker.try_put(Message{number});
     graph.wait_for_all();
   }
-  return 1e6 / consumer.rate();
+  return consumer.trip();
 }
 
 // Two cache lines that two processes share, one for each way. Each is written by one of them, with the number of the
@@ -200,8 +200,8 @@ void run_round_trip(const Options& options, Report& report, const std::vector<Va
       variant(kCores, options, core_to_core),
   };
   all.insert(all.end(), others.begin(), others.end());
-  report.add({"round_trip: one message to a worker, 64 bytes back", "microseconds; less is better",
-              Better::less, kProcesses},
+  report.add({"round_trip: one message to a worker, 64 bytes back",
+              "microseconds, the median of many trips; less is better", Better::less, kProcesses},
              measure_rounds("round_trip", all, options, options.repetitions));
   report.figure("round_trip_awake", kProcesses);
   report.figure("round_trip_awake_thread", kThreads);

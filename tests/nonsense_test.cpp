@@ -172,6 +172,33 @@ INSTANTIATE_TEST_SUITE_P(, Nonsense, testing::Combine(testing::ValuesIn(kLies), 
                                   std::to_string(std::get<1>(case_info.param));
                          });
 
+// ---- a word that says of another request that it is done ----------------------------------------------------
+
+class NonsenseWord : public NonsenseTest, public testing::WithParamInterface<int> {};
+
+TEST_P(NonsenseWord, IsNoReply) {
+  Line<Out> line{config(2), CountTo{kAll}, [part = GetParam()](const Number& in, Context& context) {
+                   if (in.value == kBad) {
+                     const ReplyArea area{kInFlight};
+                     const Reply reply = area.honest_reply();
+                     RequestNames names{reply.incarnation, reply.block, reply.generation, reply.sequence};
+                     if (part == 0) ++names.incarnation;
+                     if (part == 1) ++names.block;
+                     if (part == 2) --names.generation;
+                     if (part == 3) --names.sequence;
+                     const DoneWord word{names, 1};
+                     const std::uint64_t next = area.commit();
+                     std::memcpy(area.word(next), &word, sizeof word);
+                     area.show(next + 1);
+                     wait_for_the_end();
+                   }
+                   return honest(in, context);
+                 }};
+  expect_only_bad_fails(line.take_all());
+  EXPECT_EQ(line.runtime.lent_blocks(), 0U);
+}
+INSTANTIATE_TEST_SUITE_P(, NonsenseWord, testing::Range(0, 4));
+
 // ---- fields that are hints or texts --------------------------------------------------------------------------
 
 class NonsenseHints : public NonsenseTest {};

@@ -19,14 +19,11 @@ void make_tiny(std::uint64_t number, std::byte* to) {
   std::memcpy(to, &result, sizeof result);
 }
 
-void take_tiny(TinyConsumer& consumer, const std::byte* from) {
+template <class Some>
+void take_tiny(Some& consumer, const std::byte* from) {
   Result result;
   std::memcpy(&result, from, sizeof result);
   consumer.take(result);
-}
-
-TinyConsumer tiny_consumer(Kind kind, const Options& options) {
-  return kind == Kind::tiny ? TinyConsumer{options} : TinyConsumer{kTripsBefore, options.trips};
 }
 
 Job job_of(Kind kind, const Options& options, std::uint64_t all, std::function<void(const std::byte*)> take) {
@@ -64,14 +61,22 @@ double measure(Kind kind, const Options& options, const DoJob& do_job) {
     do_job(job_of(kind, options, consumer.all(), [&](const std::byte* from) { consumer.take(from); }));
     return consumer.rate();
   }
-  TinyConsumer consumer = tiny_consumer(kind, options);
+  if (kind == Kind::round_trip) {
+    TripConsumer consumer{options};
+    do_job(job_of(kind, options, consumer.all(), [&](const std::byte* from) { take_tiny(consumer, from); }));
+    return consumer.trip();
+  }
+  TinyConsumer consumer{options};
   do_job(job_of(kind, options, consumer.all(), [&](const std::byte* from) { take_tiny(consumer, from); }));
-  return kind == Kind::tiny ? consumer.rate() : 1e6 / consumer.rate();
+  return consumer.rate();
 }
 
 void do_as_worker(Kind kind, const Options& options, const DoJob& do_job) {
-  const std::uint64_t all = kind == Kind::big ? BigConsumer{options}.all() : tiny_consumer(kind, options).all();
-  do_job(job_of(kind, options, all, {}));
+  switch (kind) {
+    case Kind::tiny: return do_job(job_of(kind, options, TinyConsumer{options}.all(), {}));
+    case Kind::big: return do_job(job_of(kind, options, BigConsumer{options}.all(), {}));
+    case Kind::round_trip: return do_job(job_of(kind, options, TripConsumer{options}.all(), {}));
+  }
 }
 
 }  // namespace bench

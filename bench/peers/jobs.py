@@ -1,6 +1,7 @@
 """What the peers in Python share: the results, their checks, and the clock. The same jobs as in job.hpp."""
 import ctypes
 import signal
+import statistics
 import struct
 import sys
 import time
@@ -47,6 +48,7 @@ class Job:
         self.all = self.warm_up + timed
         self.make = make_big if self.big else make
         self.next = 0
+        self.ends = []
 
     def ahead(self):
         """How many messages a worker has, at most."""
@@ -57,13 +59,19 @@ class Job:
         if not (is_filled(result, self.next) if self.big else result == make(self.next)):
             sys.exit(f"result {self.next} is wrong or out of order")
         self.next += 1
+        if self.name == "round_trip":
+            self.ends.append(time.perf_counter())
         if self.next == self.warm_up:
             self.begin = time.perf_counter()
 
     def print_figure(self):
-        """Results per second, GB/s, or microseconds for each message; the last line."""
+        """Results per second, GB/s, or microseconds for a message, the median; the last line."""
         seconds = time.perf_counter() - self.begin
         if self.next != self.all:
             sys.exit(f"{self.next} of {self.all} results came")
         rate = (self.all - self.warm_up) / seconds
-        print({"tiny": rate, "big": rate * BIG_BYTES / 1e9, "round_trip": 1e6 / rate}[self.name])
+        if self.name == "round_trip":
+            timed = self.ends[self.warm_up - 1:]
+            print(1e6 * statistics.median(b - a for a, b in zip(timed, timed[1:])))
+        else:
+            print({"tiny": rate, "big": rate * BIG_BYTES / 1e9}[self.name])

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -65,6 +66,15 @@ constexpr int kMostBarren = 100;
 // How long an overdue worker lives on for its stack to be read.
 constexpr std::chrono::seconds kInspectWithin{1};
 constexpr std::uint64_t kLongestBelieved = 10'000'000'000;  // of what a worker says it was busy
+
+// To call a function costs more than to copy a message of a word.
+void copy_message(std::byte* to, const void* from, std::size_t bytes) noexcept {
+  if (bytes == sizeof(std::uint64_t)) {
+    std::memcpy(to, from, sizeof(std::uint64_t));
+  } else {
+    std::memcpy(to, from, bytes);
+  }
+}
 
 }  // namespace
 
@@ -383,7 +393,8 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
   }
   // The ledger first: from publish() on the worker may be at it, and may end.
   worker.asked[worker.requests.pushed() & (worker.channel.capacity - 1)] = &lease;
-  RequestToken token;
+  // Where it lies: a copy would wait until what was just written here, in parts, is in the cache.
+  RequestToken& token = *std::construct_at(reinterpret_cast<RequestToken*>(worker.requests.place()));
   token.kind = lease.begun ? RequestKind::work_again : RequestKind::work;
   token.block = lease.block;
   token.generation = lease.generation;
@@ -405,12 +416,12 @@ void ProcessCrew::ask(Worker& worker, Lease& lease) {
     std::memcpy(token.message, &part, sizeof part);
   } else if (node_.layout.message_bytes == 0) {
     token.input_node = kInlineInput;
-    std::memcpy(token.message, lease.root->payload, node_.message_bytes);
+    copy_message(token.message, lease.root->payload, node_.message_bytes);
   } else {
     token.input_node = kBlockInput;
     std::memcpy(pool_.block(lease), lease.root->payload, node_.message_bytes);
   }
-  worker.requests.push(token);
+  worker.requests.pass();
 }
 
 ProcessCrew::Clock::time_point ProcessCrew::relieve(Clock::time_point now) {
@@ -672,9 +683,8 @@ void ProcessCrew::prefetch_soon(const Worker& worker) {
 
 void ProcessCrew::take_replies(Worker& worker, Acts& acts) {
   for (;;) {
-    ReplyToken reply;
     const std::uint64_t place = worker.replies.head();
-    switch (worker.replies.take(reply)) {
+    switch (worker.replies.next()) {
       case ReplyReader::Take::empty: return;
       case ReplyReader::Take::broken:
         condemn(worker, "the commit word of its reply ring holds nonsense");
@@ -682,6 +692,9 @@ void ProcessCrew::take_replies(Worker& worker, Acts& acts) {
       case ReplyReader::Take::token:
         // Needed soon, and perhaps not in this thread's cache any more.
         prefetch_soon(worker);
+        if (accept_done(worker, acts)) continue;
+        ReplyToken reply;
+        worker.replies.read(reply);
         accept(worker, reply, place, acts);
         if (!worker.condemned.empty() || !worker.running()) return;
         // Who asks for memory waits for the answer. If it does not, the lock is let go in between at least.
@@ -707,11 +720,35 @@ void ProcessCrew::measure(Worker& worker) const {
   worker.share = std::clamp<std::uint64_t>(kTogetherNanoseconds / worker.service_nanoseconds, 1, kMostTogether);
 }
 
+Lease* ProcessCrew::expected(const Worker& worker) noexcept {
+  return worker.outstanding() > 0 ? worker.asked[worker.answered & (worker.channel.capacity - 1)] : nullptr;
+}
+
+// Nearly all replies. False: it is one that a token tells of.
+bool ProcessCrew::accept_done(Worker& worker, Acts& acts) {
+  Lease* const asked = expected(worker);
+  if (asked == nullptr || worker.state != State::ready) return false;
+  const DoneWord word = worker.replies.word();
+  if (!word.tells_of({worker.incarnation, asked->block, asked->generation, asked->sequence})) return false;
+  answered(worker);
+  was_useful(worker, word.busy_nanoseconds());
+  complete(*asked, acts);
+  return true;
+}
+
+void ProcessCrew::was_useful(Worker& worker, std::uint64_t busy_nanoseconds) {
+  if (!std::exchange(worker.useful, true)) {
+    number_of(worker).failed_starts = 0;
+    number_of(worker).barren = 0;
+  }
+  worker.busy_nanoseconds += std::clamp<std::uint64_t>(busy_nanoseconds, 1, kLongestBelieved);
+  ++worker.busy_replies;
+}
+
 void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
   const bool known_worker = reply.incarnation == worker.incarnation;
   if (known_worker && worker.state == State::starting) return accept_start(worker, reply, place, acts);
-  Lease* const asked =
-      worker.outstanding() > 0 ? worker.asked[worker.answered & (worker.channel.capacity - 1)] : nullptr;
+  Lease* const asked = expected(worker);
   const bool declined = reply.kind == ReplyKind::declined && worker.answered < worker.recalled;
   const bool done = reply.kind == ReplyKind::done;
   const bool grows = reply.kind == ReplyKind::grow && node_.arrays != nullptr;
@@ -726,12 +763,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   acts.stop = acts.stop || reply.stop == 1;
   answered(worker);
   if (declined) return put_back(lease, lease.attempt, lease.alone);
-  if (!std::exchange(worker.useful, true)) {
-    number_of(worker).failed_starts = 0;
-    number_of(worker).barren = 0;
-  }
-  worker.busy_nanoseconds += std::clamp<std::uint64_t>(reply.busy_nanoseconds, 1, kLongestBelieved);
-  ++worker.busy_replies;
+  was_useful(worker, reply.busy_nanoseconds);
   if (done) {
     lease.skipped = reply.skip == 1;
     complete(lease, acts);

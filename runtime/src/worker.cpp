@@ -483,16 +483,22 @@ ReplyToken Worker::token_of(ReplyKind kind, const RequestToken& request) const {
 }
 
 void Worker::reply(ReplyKind kind, const RequestToken& request, std::string_view text, bool again) {
-  ReplyToken token = token_of(kind, request);
-  token.again = again ? 1 : 0;
-  token.skip = context_.skipped() ? 1 : 0;
-  token.stop = stop_wanted.load(std::memory_order_relaxed) ? 1 : 0;
-  token.busy_nanoseconds = clock_.lap();
-  if (!text.empty()) {
-    token.text_bytes = static_cast<std::uint32_t>(std::min(text.size(), ChannelLayout::kTextBytes));
-    std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), text.data(), token.text_bytes);
+  const std::uint64_t busy = clock_.lap();
+  const bool stop = stop_wanted.load(std::memory_order_relaxed);
+  if (kind == ReplyKind::done && !context_.skipped() && !stop && busy <= DoneWord::kMostBusy) {
+    replies_.push(DoneWord{{incarnation_, request.block, request.generation, request.sequence}, busy});
+  } else {
+    ReplyToken token = token_of(kind, request);
+    token.again = again ? 1 : 0;
+    token.skip = context_.skipped() ? 1 : 0;
+    token.stop = stop ? 1 : 0;
+    token.busy_nanoseconds = busy;
+    if (!text.empty()) {
+      token.text_bytes = static_cast<std::uint32_t>(std::min(text.size(), ChannelLayout::kTextBytes));
+      std::memcpy(plan_.channel.text(plan_.base, replies_.pushed()), text.data(), token.text_bytes);
+    }
+    replies_.push(token);
   }
-  replies_.push(token);
   replies_.publish();
   unrung_ = true;
 }

@@ -13,10 +13,11 @@
 namespace tandem::test {
 namespace {
 
-constexpr const char* kNames[] = {
-    "texts",       "free_tokens",   "sleep_word",  "output",       "blocks",     "ring",         "ring_full",
-    "early_reply", "early_failure", "wrong_field", "half_token",   "replay",     "stolen",       "random_token",
-    "ahead",       "jump",          "flicker",     "racing_bytes", "whole_area", "hidden_sleep", "at_start"};
+constexpr const char* kNames[] = {"texts",        "free_tokens",  "free_words", "sleep_word",  "output",
+                                  "blocks",       "ring",         "ring_full",  "early_reply", "early_failure",
+                                  "wrong_field",  "wrong_word",   "half_token", "replay",      "stolen",
+                                  "random_token", "ahead",        "jump",       "flicker",     "racing_bytes",
+                                  "whole_area",   "hidden_sleep", "at_start"};
 static_assert(std::size(kNames) == kActs);
 
 // A body may ask for the end of the run (ReplyToken::stop), and the host obeys: no nonsense, and the end of any
@@ -123,7 +124,8 @@ void Fuzzer::light_act(Random& random, std::span<std::byte> output) {
   if (number < 4) return act(Act::early_reply, random, output);
   if (number < 8) return act(Act::ring, random, output);
   if (number == 8) return act(Act::ring_full, random, output);
-  static constexpr Act kUsual[] = {Act::texts, Act::free_tokens, Act::sleep_word, Act::output, Act::blocks};
+  static constexpr Act kUsual[] = {Act::texts,      Act::free_tokens, Act::free_words,
+                                   Act::sleep_word, Act::output,      Act::blocks};
   act(kUsual[random() % std::size(kUsual)], random, output);
 }
 
@@ -151,6 +153,10 @@ void Fuzzer::act(Act act, Random& random, std::span<std::byte> output) {
       const std::uint64_t place = next + random() % (area.capacity() - plan_.in_flight);
       return scribble({area.place(place), sizeof(ReplyToken)}, random);
     }
+    case Act::free_words: {
+      const std::uint64_t place = area.commit() + random() % (area.capacity() - plan_.in_flight);
+      return scribble({area.word(place), sizeof(DoneWord)}, random);
+    }
     case Act::sleep_word: area.sleep_word() = static_cast<std::uint32_t>(random()); return;
     case Act::output: return scribble(output, random);
     case Act::blocks: {
@@ -177,6 +183,7 @@ void Fuzzer::act(Act act, Random& random, std::span<std::byte> output) {
       return send(reply);
     }
     case Act::wrong_field: return send_wrong_field(random);
+    case Act::wrong_word: return send_wrong_word(random);
     case Act::half_token: return send_part(random);
     case Act::replay: return send(area.token(area.commit() - 1 - random() % area.capacity()));
     case Act::stolen: {
@@ -246,6 +253,23 @@ void Fuzzer::send_wrong_field(Random& random) {
     default: reply.sequence += std::uint64_t{off} - (off > 1 ? std::uint64_t{1} << 32 : 0);
   }
   send(reply);
+}
+
+void Fuzzer::send_wrong_word(Random& random) {
+  const RequestToken request = area_->request();
+  RequestNames names{area_->incarnation(), request.block, request.generation, request.sequence};
+  const auto off = static_cast<std::uint32_t>(1 + random() % std::numeric_limits<std::uint32_t>::max());
+  switch (random() % 4) {
+    case 0: names.incarnation += off; break;
+    case 1: names.block += off; break;
+    case 2: names.generation += off; break;
+    default: names.sequence += off;
+  }
+  const DoneWord word{names, random() & DoneWord::kMostBusy};
+  const std::uint64_t next = area_->commit();
+  scribble({area_->place(next), sizeof(ReplyToken)}, random);
+  std::memcpy(area_->word(next), &word, sizeof word);
+  area_->show(next + 1);
 }
 
 void Fuzzer::send_ahead(Random& random) {

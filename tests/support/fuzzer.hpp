@@ -22,6 +22,7 @@ namespace tandem::test {
 enum class Act : std::uint8_t {
   texts,          // random bytes over the places for texts
   free_tokens,    // random bytes over places of the ring that hold no reply
+  free_words,     // the same of the words that may stand for one
   sleep_word,     // random
   output,         // random bytes over the output of the message that it is at
   blocks,         // random bytes over any of the blocks that it can write
@@ -31,6 +32,7 @@ enum class Act : std::uint8_t {
   early_failure,  // an error with a text of any length, now and then for want of memory
 
   wrong_field,   // a reply with one field that is off by one, or of a wrong kind
+  wrong_word,    // a word that tells of another request, before a token of random bytes
   half_token,    // a reply of which a part is from the last lap
   replay,        // an old reply once more
   stolen,        // a reply to what another worker was asked
@@ -102,6 +104,7 @@ class Fuzzer {
   void send(ReplyToken reply);
   void send_part(Random& random);
   void send_wrong_field(Random& random);
+  void send_wrong_word(Random& random);
   void send_ahead(Random& random);
   void send_racing(Random& random);
   std::uint64_t nonsense_commit(Random& random);

@@ -124,14 +124,8 @@ class PlayedCrew {
     std::uint64_t done = 0;
     for (RequestToken request; done < most && player.requests.take(request) == RequestReader::Take::token;
          ++done) {
-      ReplyToken reply;
-      reply.kind = ReplyKind::done;
-      reply.incarnation = player.incarnation;
-      reply.block = request.block;
-      reply.generation = request.generation;
-      reply.sequence = request.sequence;
-      reply.busy_nanoseconds = nanoseconds;
-      player.replies.push(reply);
+      player.replies.push(DoneWord{{player.incarnation, request.block, request.generation, request.sequence},
+                                   nanoseconds});
     }
     player.replies.publish();
     return done;

@@ -66,6 +66,10 @@ class ReplyArea {
   std::byte* place(std::uint64_t number) const {
     return layout_.reply_ring(base()) + kCacheLine + (number & (layout_.capacity - 1)) * sizeof(ReplyToken);
   }
+  std::byte* word(std::uint64_t number) const {
+    return layout_.reply_ring(base()) + ring_bytes(layout_.capacity) +
+           (number & (layout_.capacity - 1)) * sizeof(DoneWord);
+  }
   ReplyToken token(std::uint64_t number) const {
     ReplyToken token;
     std::memcpy(&token, place(number), sizeof token);
@@ -85,12 +89,26 @@ class ReplyArea {
   }
   /// The request that the worker is at. Place 0 of the replies is about the start.
   RequestToken request() const { return request(commit() - 1); }
+  /// Its incarnation, by its last reply: a word or a token.
+  std::uint32_t incarnation() const {
+    const std::uint64_t last = commit() - 1;
+    if (last == 0) return token(0).incarnation;  // the one about the start
+    const RequestToken answered = request(last - 1);
+    DoneWord said;
+    std::memcpy(&said, word(last), sizeof said);
+    constexpr std::uint32_t kMost = 100'000;  // far more than a test has
+    for (std::uint32_t incarnation = 0; incarnation < kMost; ++incarnation) {
+      if (said.tells_of({incarnation, answered.block, answered.generation, answered.sequence}))
+        return incarnation;
+    }
+    return token(last).incarnation;
+  }
   /// What the worker would reply now if it were done.
   ReplyToken honest_reply() const {
     const RequestToken request = this->request();
     ReplyToken reply;
     reply.kind = ReplyKind::done;
-    reply.incarnation = token(commit() - 1).incarnation;
+    reply.incarnation = incarnation();
     reply.block = request.block;
     reply.generation = request.generation;
     reply.sequence = request.sequence;

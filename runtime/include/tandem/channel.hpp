@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include <tandem/error.hpp>
+#include <tandem/replies.hpp>
 #include <tandem/ring.hpp>
 #include <tandem/segment.hpp>
 
@@ -14,7 +15,7 @@
 //   blocks:         an area for each worker number, where the blocks lie that this worker is lent
 //   host page:      written by the host, read-only in every worker
 //   channel:        [request area: bell, number, ring; written by the host, read-only in the worker]
-//                   [reply area:   sleep word, requests begun, ring, texts; written by this worker only]
+//                   [reply area:   sleep word, requests begun, ring, words, texts; written by this worker only]
 //
 // A worker maps the whole segment read-only, and writable only its own reply area and its number's area of
 // blocks. The host reads each reply once and checks it against its ledger.
@@ -96,7 +97,7 @@ enum class ReplyKind : std::uint32_t {
   arrived = 7
 };
 
-/// Worker to host.
+/// Worker to host, where a DoneWord does not say it all.
 struct ReplyToken {
   ReplyKind kind = ReplyKind::done;
   std::uint32_t incarnation = 0;
@@ -117,8 +118,8 @@ static_assert(sizeof(ReplyToken) == kCacheLine);
 
 using RequestWriter = RingWriter<RequestToken>;
 using RequestReader = RingReader<RequestToken>;
-using ReplyWriter = RingWriter<ReplyToken>;
-using ReplyReader = RingReader<ReplyToken>;
+using ReplyWriter = RepliesWriter<ReplyToken>;
+using ReplyReader = RepliesReader<ReplyToken>;
 
 /// The areas of one worker slot.
 struct ChannelLayout {
@@ -132,7 +133,7 @@ struct ChannelLayout {
   }
   std::size_t reply_offset() const noexcept { return offset + request_bytes(); }
   std::size_t reply_bytes() const noexcept {
-    return round_up(kCacheLine + ring_bytes(capacity) + capacity * kTextBytes, Segment::page_bytes());
+    return round_up(kCacheLine + replies_bytes(capacity) + capacity * kTextBytes, Segment::page_bytes());
   }
   std::size_t bytes() const noexcept { return request_bytes() + reply_bytes(); }
 
@@ -144,7 +145,7 @@ struct ChannelLayout {
   std::byte* reply_ring(std::byte* base) const noexcept { return base + reply_offset() + kCacheLine; }
   /// The text that belongs to the reply at a place of the ring.
   std::byte* text(std::byte* base, std::uint64_t place) const noexcept {
-    return reply_ring(base) + ring_bytes(capacity) + (place & (capacity - 1)) * kTextBytes;
+    return reply_ring(base) + replies_bytes(capacity) + (place & (capacity - 1)) * kTextBytes;
   }
 };
 

@@ -27,6 +27,8 @@ class LeaseTable {
         next_{std::make_unique<std::uint32_t[]>(count)},
         free_(lists, kNone),
         lengths_(lists, 0),
+        firsts_(lists, kNone),
+        lasts_(lists, kNone),
         hot_first_{hot_first} {
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
@@ -145,24 +147,37 @@ class LeaseTable {
             static_cast<std::uint32_t>(word >> 32) & ((1U << kMarks) - 1)};
   }
 
-  // Into their lists, the latest return on top.
+  // Into their lists, the latest return on top: as they come, since the latest is the first in the chain.
   void collect() noexcept {
     if (static_cast<std::uint32_t>(returned_.load(std::memory_order_seq_cst)) == kNone) return;
     // RETURN(lease): acquire, so that the new holder comes after the last one. seq_cst, because
     // Pool and Source look here a second time after they have said that they want a lease.
-    auto chain = static_cast<std::uint32_t>(returned_.fetch_or(kNone, std::memory_order_seq_cst));
-    std::uint32_t oldest = kNone;
-    while (chain != kNone) {
-      const std::uint32_t next = std::exchange(next_[chain], oldest);
-      oldest = std::exchange(chain, next);
+    auto place = static_cast<std::uint32_t>(returned_.fetch_or(kNone, std::memory_order_seq_cst));
+    while (place != kNone) {
+      const std::uint32_t list = list_of(place);
+      std::uint32_t& last = lasts_[list];
+      if (last == kNone) {
+        firsts_[list] = place;
+      } else {
+        next_[last] = place;
+      }
+      last = place;
+      ++lengths_[list];
+      place = next_[place];
     }
-    while (oldest != kNone) put_back(std::exchange(oldest, next_[oldest]));
+    for (std::size_t list = 0; list < free_.size(); ++list) {
+      const std::uint32_t last = std::exchange(lasts_[list], kNone);
+      if (last != kNone) next_[last] = std::exchange(free_[list], firsts_[list]);
+    }
   }
 
   void put_back(std::uint32_t index) noexcept {
-    const std::uint32_t list = free_.size() == 1 ? 0 : leases_[index].list;
+    const std::uint32_t list = list_of(index);
     next_[index] = std::exchange(free_[list], index);
     ++lengths_[list];
+  }
+  std::uint32_t list_of(std::uint32_t place) const noexcept {
+    return free_.size() == 1 ? 0 : leases_[place].list;
   }
   std::uint32_t place_of(const Lease& lease) const noexcept {
     return static_cast<std::uint32_t>(&lease - leases_.get());
@@ -173,6 +188,9 @@ class LeaseTable {
   const std::unique_ptr<std::uint32_t[]> next_;  // by place
   std::vector<std::uint32_t> free_;              // by list: the place of the first
   std::vector<std::uint32_t> lengths_;           // by list
+  // By list: of what is being collected.
+  std::vector<std::uint32_t> firsts_;
+  std::vector<std::uint32_t> lasts_;
   const bool hot_first_;
   alignas(64) std::atomic<std::uint64_t> returned_{kFirstCount * kOne | kNone};
 };

@@ -197,6 +197,9 @@ class ProcessCrew final : public Crew {
   void set_due(const Worker& worker) noexcept;
   static void prefetch_soon(const Worker& worker);
   void take_replies(Worker& worker, Acts& acts);
+  static Lease* expected(const Worker& worker) noexcept;
+  bool accept_done(Worker& worker, Acts& acts);
+  void was_useful(Worker& worker, std::uint64_t busy_nanoseconds);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   static std::string nonsense_of(const Worker& worker, const Lease* asked, const ReplyToken& reply);
   void grant(Worker& worker, Lease& lease, const ReplyToken& reply, std::uint64_t place, Acts& acts);

@@ -48,9 +48,13 @@ class RingWriter {
 
   /// Writes a token that the reader cannot see yet. The owner's credits keep it from overrunning.
   void push(const Token& token) noexcept {
-    Memory::write(tokens_ + (next_ & mask_) * sizeof(Token), token);
-    ++next_;
+    Memory::write(place(), token);
+    pass();
   }
+  /// Where the next token goes: for who writes it there, which spares a copy, and then calls pass() instead of push().
+  std::byte* place() const noexcept { return tokens_ + (next_ & mask_) * sizeof(Token); }
+  /// Goes past a place and leaves there what there is.
+  void pass() noexcept { ++next_; }
 
   /// Shows the reader all that was pushed. Returns false when there was nothing new.
   bool publish() noexcept {
@@ -91,6 +95,12 @@ class RingReader {
 
   /// The next token. broken: the commit word went backwards or more than a ring ahead.
   [[nodiscard]] Take take(Token& token) noexcept {
+    const Take found = next();
+    if (found == Take::token) read(token);
+    return found;
+  }
+  /// Goes on to the next place, as take(), and leaves it to the caller whether to read() what is there.
+  [[nodiscard]] Take next() noexcept {
     if (head_ == seen_) {
       // TAKE(ring): pairs with PUBLISH(ring).
       seen_ = commit_->load(std::memory_order_acquire);
@@ -100,9 +110,12 @@ class RingReader {
         return Take::broken;
       }
     }
-    Memory::read(&token, tokens_ + (head_ & (capacity_ - 1)) * sizeof(Token), sizeof(Token));
     ++head_;
     return Take::token;
+  }
+  /// What lies at the place that next() went to.
+  void read(Token& token) const noexcept {
+    Memory::read(&token, tokens_ + ((head_ - 1) & (capacity_ - 1)) * sizeof(Token), sizeof(Token));
   }
 
   /// True when take() would find something (or something broken).
