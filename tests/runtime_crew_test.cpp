@@ -5,7 +5,9 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "support/played_crew.hpp"
 #include "support/tandem_test.hpp"
@@ -182,6 +184,25 @@ TEST_F(Crews, WhoHasNothingToDoIsAReasonToLookSoonWhetherAnotherIsHeldUp) {
 }
 
 // As who waits for an item does, while another takes what has come.
+// By which the host tells a late reply from a true one.
+TEST_F(Crews, LendABlockUnderAnotherGenerationEachTime) {
+  std::set<std::pair<std::uint32_t, std::uint32_t>> lends;
+  std::size_t done = 0;
+  for (int round = 0; round < 100; ++round) {
+    played.submit(1);
+    played.crew().drain();
+    for (std::uint32_t slot = 0; slot < PlayedCrew::kWorkers; ++slot) {
+      if (played.play_one(slot, 1, kTiny) == 0) continue;
+      lends.emplace(played.last(slot).block, played.last(slot).generation);
+      ++done;
+    }
+    played.crew().drain();
+    ASSERT_EQ(played.drop(), 1U);
+  }
+  EXPECT_EQ(lends.size(), done);
+  EXPECT_EQ(done, 100U);
+}
+
 TEST_F(Crews, MayBeLookedAtMeanwhile) {
   std::atomic<bool> over{false};
   std::thread looker{[&] {

@@ -331,17 +331,6 @@ TEST_F(Tables, LendNoMoreThanTheyHave) {
   EXPECT_EQ(table.take(), nullptr);
 }
 
-TEST_F(Tables, CountTheGenerationsOfEachLease) {
-  LeaseTable table{book_, 1};
-  std::uint32_t last = 0;
-  for (int life = 0; life < 5; ++life) {
-    Lease* const lease = table.take();
-    EXPECT_NE(lease->generation, last);
-    last = lease->generation;
-    table.put(*lease);
-  }
-}
-
 TEST_F(Tables, CountWhatComesBackWhateverTheTakerDoes) {
   LeaseTable table{book_, 4, 1, true};
   const auto counted = [](std::uint32_t count) {

@@ -171,6 +171,7 @@ void Crew::carry_out(Acts& acts) noexcept {
 
 void Crew::lend(Job& job, Lease& lease) {
   Lease& input = *job.input;
+  ++lease.generation;
   lease.root = input.root;
   lease.sequence = input.sequence;
   lease.source = input.source;

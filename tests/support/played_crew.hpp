@@ -88,6 +88,7 @@ class PlayedCrew {
     std::byte* const base = segment_->base();
     players_[worker.slot] = {worker.incarnation,
                              {channel.request_ring(base), channel.capacity},
+                             {},
                              {channel.reply_ring(base), channel.capacity},
                              reinterpret_cast<std::atomic<std::uint64_t>*>(channel.reply_ring(base))};
     ReplyToken ready;
@@ -130,6 +131,8 @@ class PlayedCrew {
     player.replies.publish();
     return done;
   }
+  /// What a worker did last.
+  const RequestToken& last(std::size_t worker) const { return players_[worker].last; }
   /// How many replies a worker says to have written.
   std::atomic<std::uint64_t>& commit_word(std::size_t worker) { return *players_[worker].commit; }
 
@@ -158,6 +161,7 @@ class PlayedCrew {
   struct Player {
     std::uint32_t incarnation = 0;
     RequestReader requests;
+    RequestToken last;
     ReplyWriter replies;
     std::atomic<std::uint64_t>* commit = nullptr;
   };

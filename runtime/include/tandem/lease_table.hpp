@@ -47,9 +47,7 @@ class LeaseTable {
     free_[list] = next_[index];
     --lengths_[list];
     if (next_[index] != kNone) __builtin_prefetch(&leases_[next_[index]], 1);  // it is likely to be the next
-    Lease& lease = leases_[index];
-    ++lease.generation;
-    return &lease;
+    return &leases_[index];
   }
 
   /// One of any list, the last before all others; null when all are lent.
