@@ -127,18 +127,29 @@ void Report::ratio(std::string name, std::string_view above, std::string_view be
   keep(std::move(name), "x", all);
 }
 
+// Each value over the mean of its round first: what slows the machine down for a while slows all of a round.
 void Report::worst_over_best(std::string name, std::string_view metric) {
-  double worst = 0;
-  double best = HUGE_VAL;
-  std::size_t count = 0;
+  std::vector<const Row*> rows;
   for (const Row& row : tables_.back().rows) {
     if (row.metric.name != metric) continue;
     if (row.values.empty()) return keep(std::move(name), "x", {});
-    worst = std::max(worst, median(row.values));
-    best = std::min(best, median(row.values));
-    ++count;
+    rows.push_back(&row);
   }
-  if (count < 2) return;
+  if (rows.size() < 2) return;
+  std::size_t rounds = rows.front()->values.size();
+  for (const Row* const row : rows) rounds = std::min(rounds, row->values.size());
+  std::vector<std::vector<double>> parts(rows.size());
+  for (std::size_t round = 0; round < rounds; ++round) {
+    double sum = 0;
+    for (const Row* const row : rows) sum += row->values[round];
+    for (std::size_t row = 0; row < rows.size(); ++row) parts[row].push_back(rows[row]->values[round] / sum);
+  }
+  double worst = 0;
+  double best = HUGE_VAL;
+  for (const std::vector<double>& part : parts) {
+    worst = std::max(worst, median(part));
+    best = std::min(best, median(part));
+  }
   print_row(fmt::format("worst over best{}{}", metric.empty() ? "" : ": ", metric), "x", {worst / best});
   keep(std::move(name), "x", {worst / best});
 }

@@ -92,7 +92,7 @@ class Report {
   void figure(std::string name, std::string_view variant, std::string_view metric = {});
   /// Above over below, round by round, and the median of that; prints its spread.
   void ratio(std::string name, std::string_view above, std::string_view below, std::string_view metric = {});
-  /// The largest median of this metric over the smallest, among all variants.
+  /// The largest median of this metric over the smallest, among all variants; of each value's part of its round.
   void worst_over_best(std::string name, std::string_view metric);
   /// Prints all figures: the last lines. One that failed has "failed" for its value.
   void finish() const;

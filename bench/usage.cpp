@@ -7,6 +7,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -21,11 +22,11 @@ double kibibytes_of(pid_t pid, std::string_view key) {
 }
 
 double processor_seconds(const tandem::Runtime& runtime) {
-  std::set<pid_t> all{getpid()};
-  for (const pid_t pid : runtime.worker_pids()) {
-    all.insert(pid);
-    all.insert(static_cast<pid_t>(kibibytes_of(pid, "PPid")));  // a number like the others
-  }
+  const std::vector<pid_t> workers = runtime.worker_pids();
+  std::set<pid_t> all{workers.begin(), workers.end()};
+  all.insert(getpid());
+  // Of one alone, for all have the same: to read it costs as much as a worker's start. It is a number like the others.
+  if (!workers.empty()) all.insert(static_cast<pid_t>(kibibytes_of(workers.front(), "PPid")));
   double seconds = 0;
   for (const pid_t pid : all) {
     clockid_t clock{};
