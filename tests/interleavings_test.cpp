@@ -10,6 +10,7 @@
 
 #include <tandem/doorbell.hpp>
 #include <tandem/recall.hpp>
+#include <tandem/replies.hpp>
 #include <tandem/ring.hpp>
 
 #include "support/scheduler.hpp"
@@ -243,6 +244,77 @@ TEST_F(RingInAllOrders, NeedsTheAcquireOfTake) {
 }
 TEST_F(RingInAllOrders, NeedsTheCredits) {
   expect_failure<RingScene<1, 3, SimulatedMemory, SimulatedMemory, false>>("the commit word is broken");
+}
+
+// ---- the ring of replies -------------------------------------------------------------------------------------
+
+// Words and tokens by turns, so that in each place there is of both what the last lap left.
+template <std::uint32_t Capacity, std::uint64_t Replies, class WriterMemory = SimulatedMemory,
+          class ReaderMemory = SimulatedMemory>
+struct RepliesScene {
+  using Writer = RepliesWriter<Token, WriterMemory>;
+  using Reader = RepliesReader<Token, ReaderMemory>;
+
+  alignas(kCacheLine) std::byte memory[replies_bytes(Capacity)] = {};
+  Writer writer{memory, Capacity};
+  Reader reader{memory, Capacity};
+  SimulatedAtomic<std::uint64_t> taken{0};
+
+  RepliesScene() {
+    taken.name("taken");
+    scheduler().thread("worker", [this] { write(); });
+    scheduler().thread("host", [this] { read(); });
+  }
+  static bool is_word(std::uint64_t number) { return number % 3 != 1; }
+  static RequestNames names_of(std::uint64_t number) {
+    return {1, static_cast<std::uint32_t>(number), 1, number};
+  }
+  void write() {
+    for (std::uint64_t next = 0; next < Replies; ++next) {
+      while (next - taken.load(kAcquire) >= Capacity) scheduler().pause();
+      if (is_word(next)) {
+        writer.push(DoneWord{names_of(next), next});
+      } else {
+        writer.push(token_of(next));
+      }
+      writer.publish();
+    }
+  }
+  void read() {
+    while (reader.head() < Replies) {
+      const std::uint64_t number = reader.head();
+      const auto found = reader.next();
+      scheduler().check(found != Reader::Take::broken, "the commit word is broken");
+      if (found == Reader::Take::empty) {
+        scheduler().pause();
+        continue;
+      }
+      const DoneWord word = reader.word();
+      scheduler().check(word.tells_of(names_of(number)) == is_word(number), "a word of another request");
+      if (is_word(number)) {
+        scheduler().check(word.busy_nanoseconds() == number, "half of another word");
+      } else {
+        Token token;
+        reader.read(token);
+        scheduler().check(is_token_of(token, number), "another token than the one that was pushed");
+      }
+      taken.store(reader.head(), kRelease);
+    }
+  }
+  void end() const { scheduler().check(!reader.ready(), "more replies than were pushed"); }
+};
+
+class RepliesInAllOrders : public InAllOrders {};
+
+TEST_F(RepliesInAllOrders, AreEachAWordOrATokenAndNeverTheLastLaps) {
+  expect_right<RepliesScene<2, 5>>({5, 100'000, 10'000});
+  expect_right<RepliesScene<1, 4>>({5, 100'000, 10'000});
+}
+TEST_F(RepliesInAllOrders, NeedTheReleaseOfPublish) {
+  expect_failure<RepliesScene<2, 4, RelaxedOrders>>("a data race");
+}
+TEST_F(RepliesInAllOrders, NeedTheAcquireOfTake) {
+  expect_failure<RepliesScene<2, 4, SimulatedMemory, RelaxedOrders>>("a data race");
 }
 
 // ---- the ring of a writer that dies --------------------------------------------------------------------------

@@ -45,6 +45,9 @@ Out honest(const Number& in, const Context& context) {
 }
 
 using Reply = ReplyToken;
+DoneWord word_of(const Reply& reply) {
+  return {{reply.incarnation, reply.block, reply.generation, reply.sequence}, 1};
+}
 void send(const ReplyArea& area, const Reply& reply) {
   const std::uint64_t next = area.commit();
   std::memcpy(area.place(next), &reply, sizeof reply);
@@ -231,11 +234,8 @@ TEST_F(NonsenseHints, OfATextCannotSteerATerminal) {
                      Reply reply = area.honest_reply();
                      reply.kind = ReplyKind::failed;
                      reply.text_bytes = 256;
-                     for (std::size_t at = 0; at < area.bytes(); ++at) {  // texts of all places
-                       if (area.area() + at > area.place(area.capacity() - 1) + sizeof reply) {
-                         area.area()[at] = static_cast<std::byte>(at);
-                       }
-                     }
+                     for (std::byte* at = area.text(0); at < area.area() + area.bytes(); ++at)  // of all places
+                       *at = static_cast<std::byte>(at - area.area());
                      send(area, reply);
                      die();
                    }
@@ -448,7 +448,10 @@ TEST_P(HalfWrittenToken, OfADeadWorkerHasNotHappened) {
 
 INSTANTIATE_TEST_SUITE_P(, HalfWrittenToken, testing::Values(1, 4, 8, 31, 32, 63, 64));
 
-class CommittedReply : public NonsenseTest {};
+class CommittedReply : public NonsenseTest {
+ protected:
+  static void expect_all_but_the_next_ones(Line<Out>& line);
+};
 
 TEST_F(CommittedReply, CountsThoughItsWriterDiesAtOnce) {
   Line<Out> line{config(1), CountTo{kAll}, [](const Number& in, Out& out, Context& context) {
@@ -458,6 +461,53 @@ TEST_F(CommittedReply, CountsThoughItsWriterDiesAtOnce) {
                    send(area, area.honest_reply());
                    die();
                  }};
+  expect_all_but_the_next_ones(line);
+}
+
+// And without the commit word it has not happened.
+TEST_F(CommittedReply, CountsThoughItIsAWord) {
+  Line<Out> line{config(1), CountTo{kAll}, [](const Number& in, Out& out, Context& context) {
+                   out = honest(in, context);
+                   const bool dies = in.value % 10 == 3 || (in.value % 10 == 7 && context.attempt() == 1);
+                   if (!dies) return;
+                   const ReplyArea area{kInFlight};
+                   const std::uint64_t next = area.commit();
+                   const DoneWord word = word_of(area.honest_reply());
+                   std::memcpy(area.word(next), &word, sizeof word);
+                   if (in.value % 10 == 3) area.show(next + 1);
+                   die();
+                 }};
+  const auto outcomes = line.take_all();
+  ASSERT_EQ(outcomes.size(), kAll);
+  for (std::uint64_t number = 0; number < kAll; ++number) {
+    const bool next_to_a_death =
+        number % 10 == 4 && outcomes[number].value && outcomes[number].value->attempt == 2;
+    expect_honest(outcomes[number], number, next_to_a_death || number % 10 == 7 ? 2 : 1);
+  }
+}
+
+// One byte of an honest word: the time is a hint, and the rest is what it is about.
+TEST_F(CommittedReply, OfWhichAByteIsAnotherIsRefusedOrObeyed) {
+  for (std::size_t at = 0; at < sizeof(DoneWord); ++at) {
+    Line<Out> line{config(2), CountTo{kAll}, [at](const Number& in, Out& out, Context& context) {
+                     out = honest(in, context);
+                     if (in.value != kBad || context.attempt() > 1) return;
+                     const ReplyArea area{kInFlight};
+                     const std::uint64_t next = area.commit();
+                     DoneWord word = word_of(area.honest_reply());
+                     reinterpret_cast<std::byte*>(&word)[at] ^= std::byte{0x55};
+                     std::memcpy(area.word(next), &word, sizeof word);
+                     area.show(next + 1);
+                     die();
+                   }};
+    const auto outcomes = line.take_all();
+    ASSERT_EQ(outcomes.size(), kAll);
+    ASSERT_TRUE(outcomes[kBad].value) << outcomes[kBad].failure->reason;
+    EXPECT_EQ(outcomes[kBad].value->attempt, at < 4 ? 1 : 2) << at;
+  }
+}
+
+void CommittedReply::expect_all_but_the_next_ones(Line<Out>& line) {
   const auto outcomes = line.take_all();
   ASSERT_EQ(outcomes.size(), kAll);
   for (std::uint64_t number = 0; number < kAll; ++number) {
@@ -543,6 +593,10 @@ TEST_F(RandomNonsense, OverTheRingWithARightCommitWordIsSurvived) {
     for (std::size_t at = 0; at < area.capacity() * sizeof(Reply); at += sizeof(std::uint64_t)) {
       const std::uint64_t bytes = random();
       std::memcpy(area.place(0) + at, &bytes, sizeof bytes);
+    }
+    for (std::uint64_t number = 0; number < area.capacity(); ++number) {
+      const std::uint64_t bytes = random();
+      std::memcpy(area.word(number), &bytes, sizeof bytes);
     }
     area.show(next + 1 + random() % area.capacity());
   });

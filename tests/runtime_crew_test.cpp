@@ -183,7 +183,6 @@ TEST_F(Crews, WhoHasNothingToDoIsAReasonToLookSoonWhetherAnotherIsHeldUp) {
   EXPECT_TRUE(relieved || next < now + kBody / 10);
 }
 
-// As who waits for an item does, while another takes what has come.
 // By which the host tells a late reply from a true one.
 TEST_F(Crews, LendABlockUnderAnotherGenerationEachTime) {
   std::set<std::pair<std::uint32_t, std::uint32_t>> lends;
@@ -203,6 +202,7 @@ TEST_F(Crews, LendABlockUnderAnotherGenerationEachTime) {
   EXPECT_EQ(done, 100U);
 }
 
+// As who waits for an item does, while another takes what has come.
 TEST_F(Crews, MayBeLookedAtMeanwhile) {
   std::atomic<bool> over{false};
   std::thread looker{[&] {

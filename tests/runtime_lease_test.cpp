@@ -331,6 +331,30 @@ TEST_F(Tables, LendNoMoreThanTheyHave) {
   EXPECT_EQ(table.take(), nullptr);
 }
 
+// Each in its own list, the last that came back on top, before what was there.
+TEST_F(Tables, SortWhatComesBackIntoTheirLists) {
+  constexpr std::uint32_t kLists = 4;
+  LeaseTable table{book_, 9, kLists, true};
+  std::vector<Lease*> leases;
+  while (Lease* const lease = table.take(kLists - 1)) leases.push_back(lease);
+  ASSERT_EQ(leases.size(), 9U);
+  for (std::size_t i = 0; i < leases.size(); ++i)
+    leases[i]->list = static_cast<std::uint32_t>(i % 3);  // 3: none
+  for (std::size_t i = 0; i < 3; ++i) table.put(*leases[i]);
+  EXPECT_EQ(table.free(), 3U);
+  for (std::size_t i = 3; i < 9; ++i) table.put(*leases[i]);
+  EXPECT_EQ(table.free(), 9U);
+  for (std::uint32_t list = 0; list < 3; ++list) EXPECT_EQ(table.length(list), 3U);
+  EXPECT_FALSE(table.any(3));
+  for (std::uint32_t list = 0; list < 3; ++list) {
+    EXPECT_EQ(table.take(list), leases[6 + list]);
+    EXPECT_EQ(table.take(list), leases[3 + list]);
+    EXPECT_EQ(table.take(list), leases[list]);
+    EXPECT_EQ(table.take(list), nullptr);
+  }
+  EXPECT_EQ(table.free(), 0U);
+}
+
 TEST_F(Tables, CountWhatComesBackWhateverTheTakerDoes) {
   LeaseTable table{book_, 4, 1, true};
   const auto counted = [](std::uint32_t count) {

@@ -94,6 +94,28 @@ TEST_F(Replies, KeepTheLongestTimeApartFromTheNames) {
   EXPECT_TRUE(word.tells_of(names_of(9)));
 }
 
+// Nothing but a word of its own tells of a request: a token leaves none, and so does memory that was never written.
+TEST_F(Replies, ThatAreTokensLeaveNoWord) {
+  RepliesMemory memory{1};
+  Writer writer{memory.data(), 1};
+  Reader reader{memory.data(), 1};
+  writer.push(DoneWord{names_of(1), 5});
+  writer.publish();
+  ASSERT_EQ(reader.next(), Take::token);
+  ASSERT_TRUE(reader.word().tells_of(names_of(1)));
+  writer.push(token_of(2));
+  writer.publish();
+  ASSERT_EQ(reader.next(), Take::token);
+  EXPECT_FALSE(reader.word().tells_of(names_of(1)));
+  EXPECT_EQ(std::bit_cast<std::uint64_t>(reader.word()), 0U);
+}
+
+TEST_F(Replies, SayTheLongestTimeOfALongerOne) {
+  const DoneWord word{names_of(9), ~std::uint64_t{0}};
+  EXPECT_EQ(word.busy_nanoseconds(), DoneWord::kMostBusy);
+  EXPECT_TRUE(word.tells_of(names_of(9)));
+}
+
 // A word of the last lap lies where a token is what counts, and a token where a word does.
 TEST_F(Replies, ByTurnsAreToldApart) {
   constexpr std::uint32_t kCapacity = 4;
@@ -170,7 +192,7 @@ TEST_F(Replies, CrossFromThreadToThread) {
   for (std::uint64_t number = 0; number < kAll; ++number) {
     Take found = Take::empty;
     while ((found = reader.next()) == Take::empty) std::this_thread::yield();
-    ASSERT_EQ(found, Take::token);
+    wrong += found != Take::token ? 1 : 0;
     Token token{};
     if (number % 7 == 0) {
       reader.read(token);

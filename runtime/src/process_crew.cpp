@@ -745,6 +745,14 @@ void ProcessCrew::was_useful(Worker& worker, std::uint64_t busy_nanoseconds) {
   ++worker.busy_replies;
 }
 
+// Of a message that was taken back, which the ledger does not know any more: the request does, and no worker can write there.
+bool ProcessCrew::is_about_next(const Worker& worker, const ReplyToken& reply) {
+  if (worker.outstanding() == 0) return false;
+  const RequestToken request = worker.requests.pushed_at(worker.answered);
+  return reply.block == request.block && reply.generation == request.generation &&
+         reply.sequence == request.sequence;
+}
+
 void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
   const bool known_worker = reply.incarnation == worker.incarnation;
   if (known_worker && worker.state == State::starting) return accept_start(worker, reply, place, acts);
@@ -755,7 +763,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   const bool known_kind = done || declined || grows || reply.kind == ReplyKind::failed;
   if (!known_worker || asked == nullptr || !known_kind || reply.block != asked->block ||
       reply.generation != asked->generation || reply.sequence != asked->sequence) {
-    if (known_worker && declined && worker.outstanding() > 0 && asked == nullptr) return answered(worker);
+    if (known_worker && declined && asked == nullptr && is_about_next(worker, reply)) return answered(worker);
     return condemn(worker, nonsense_of(worker, asked, reply));
   }
   Lease& lease = *asked;
@@ -784,7 +792,7 @@ std::string ProcessCrew::nonsense_of(const Worker& worker, const Lease* asked, c
                              : "it replied to a message that was taken back from it";
   }
   return fmt::format(
-      "its reply names kind {}, block {}, generation {}, message {}; "
+      "its reply is no word that it is done, and names kind {}, block {}, generation {}, message {}; "
       "asked for was block {}, generation {}, message {}",
       static_cast<std::uint32_t>(reply.kind), reply.block, reply.generation, reply.sequence, asked->block,
       asked->generation, asked->sequence);

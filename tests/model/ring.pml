@@ -1,8 +1,8 @@
 /* The two rings of a worker, its death, and the host's ledger. For Spin 6.5; run by tests/model.sh.
  *
  * Models, of runtime/include/tandem/ring.hpp:  RingWriter::push() and publish() (PUBLISH(ring)),
- *                                              RingReader::take() (TAKE(ring))
- *         of runtime/src/process_crew.cpp:     ask(), accept(), ended(), launch()
+ *                                              RingReader::next() (TAKE(ring)) and read()
+ *         of runtime/src/process_crew.cpp:     ask(), accept(), accept_done(), ended(), launch()
  *         of runtime/src/worker.cpp:           Worker::serve(), without the sleep; doorbell.pml has that
  *
  * A token is two words that the memory takes one by one, in any order; a commit word is taken once the tokens

@@ -185,14 +185,22 @@ void Fuzzer::act(Act act, Random& random, std::span<std::byte> output) {
     case Act::wrong_field: return send_wrong_field(random);
     case Act::wrong_word: return send_wrong_word(random);
     case Act::half_token: return send_part(random);
-    case Act::replay: return send(area.token(area.commit() - 1 - random() % area.capacity()));
+    case Act::replay: {
+      const std::uint64_t old = area.commit() - 1 - random() % area.capacity();
+      std::memcpy(area.word(area.commit()), area.word(old), sizeof(DoneWord));
+      return send(area.token(old));
+    }
     case Act::stolen: {
       const RequestToken& request = books_.asked[random() % std::size(books_.asked)];
       ReplyToken reply = area.honest_reply();
       reply.block = request.block;
       reply.generation = request.generation;
       reply.sequence = request.sequence;
-      return send(reply);
+      if (random() % 2 == 0) return send(reply);
+      const DoneWord word{{reply.incarnation, reply.block, reply.generation, reply.sequence}, 1};
+      const std::uint64_t next = area.commit();
+      std::memcpy(area.word(next), &word, sizeof word);
+      return area.show(next + 1);
     }
     case Act::random_token: {
       ReplyToken reply;
@@ -283,7 +291,14 @@ void Fuzzer::send_ahead(Random& random) {
     reply.block = request.block;
     reply.generation = request.generation;
     reply.sequence = request.sequence;
-    send(reply);
+    if (reply.kind == ReplyKind::failed || random() % 2 == 0) {
+      send(reply);
+    } else {
+      const DoneWord word{{reply.incarnation, reply.block, reply.generation, reply.sequence}, random()};
+      const std::uint64_t next = area_->commit();
+      std::memcpy(area_->word(next), &word, sizeof word);
+      area_->show(next + 1);
+    }
   }
 }
 
@@ -294,6 +309,7 @@ void Fuzzer::send_racing(Random& random) {
     while (!over) {
       const std::size_t at = mine() % sizeof(ReplyToken);
       scribble({area_->place(next) + at, 1}, mine);
+      scribble({area_->word(next) + at % sizeof(DoneWord), 1}, mine);
     }
   }};
   for (int times = 0; times < 4; ++times) {

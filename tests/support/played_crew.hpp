@@ -125,6 +125,7 @@ class PlayedCrew {
     std::uint64_t done = 0;
     for (RequestToken request; done < most && player.requests.take(request) == RequestReader::Take::token;
          ++done) {
+      player.last = request;
       player.replies.push(DoneWord{{player.incarnation, request.block, request.generation, request.sequence},
                                    nanoseconds});
     }

@@ -89,7 +89,7 @@ class ReplyArea {
   }
   /// The request that the worker is at. Place 0 of the replies is about the start.
   RequestToken request() const { return request(commit() - 1); }
-  /// Its incarnation, by its last reply: a word or a token.
+  /// Its incarnation, by its last reply: a word or a token. Not while its body asks for shared arrays: those are replies, too.
   std::uint32_t incarnation() const {
     const std::uint64_t last = commit() - 1;
     if (last == 0) return token(0).incarnation;  // the one about the start

@@ -132,19 +132,18 @@ struct alignas(64) Lease {
   Round round = Round::none;  // of a root
 
   // The second line: what whoever lends it looks at each time, and then what hardly anybody does.
-  std::uint32_t index = 0;  // place in the owner's table; constant after construction
-  std::uint32_t generation =
-      0;  // of a pool: counts the lends of this lease, which tells a late reply from a true one
-  std::uint32_t node = 0;       // the node that made it
-  std::uint32_t block = 0;      // of a pool: which block of the node it lends
-  std::byte* memory = nullptr;  // its address
-  std::uint32_t list = 0;       // which of the owner's free lists it comes from and returns to
-  int worker = -1;              // who made the item
-  int attempt = 1;              // how often its message had to be given out
-  bool backed = false;          // its block has pages of its own
-  bool begun = false;           // a worker ended that may have been at it
-  bool alone = false;           // its worker is given no other message meanwhile
-  const void* run = nullptr;    // of a root: identifies the Runtime that its message belongs to; constant
+  std::uint32_t index = 0;       // place in the owner's table; constant after construction
+  std::uint32_t generation = 0;  // how often a crew has lent it: tells a late reply from a true one
+  std::uint32_t node = 0;        // the node that made it
+  std::uint32_t block = 0;       // of a pool: which block of the node it lends
+  std::byte* memory = nullptr;   // its address
+  std::uint32_t list = 0;        // which of the owner's free lists it comes from and returns to
+  int worker = -1;               // who made the item
+  int attempt = 1;               // how often its message had to be given out
+  bool backed = false;           // its block has pages of its own
+  bool begun = false;            // a worker ended that may have been at it
+  bool alone = false;            // its worker is given no other message meanwhile
+  const void* run = nullptr;     // of a root: identifies the Runtime that its message belongs to; constant
   const std::type_info* type = nullptr;  // of a root: of the messages that a consumer may ask for; constant
   std::uint64_t epoch = 0;               // of a root: which round of its commander the message belongs to
   std::uint64_t epoch_begin = 0;         // the sequence number of that round's first message

@@ -30,6 +30,7 @@ class LeaseTable {
         firsts_(lists, kNone),
         lasts_(lists, kNone),
         hot_first_{hot_first} {
+    touched_.reserve(lists);
     for (std::uint32_t index = count; index-- > 0;) {
       Lease& lease = leases_[index];
       lease.owner = &owner;
@@ -156,6 +157,7 @@ class LeaseTable {
       std::uint32_t& last = lasts_[list];
       if (last == kNone) {
         firsts_[list] = place;
+        touched_.push_back(list);
       } else {
         next_[last] = place;
       }
@@ -163,10 +165,9 @@ class LeaseTable {
       ++lengths_[list];
       place = next_[place];
     }
-    for (std::size_t list = 0; list < free_.size(); ++list) {
-      const std::uint32_t last = std::exchange(lasts_[list], kNone);
-      if (last != kNone) next_[last] = std::exchange(free_[list], firsts_[list]);
-    }
+    for (const std::uint32_t list : touched_)
+      next_[std::exchange(lasts_[list], kNone)] = std::exchange(free_[list], firsts_[list]);
+    touched_.clear();
   }
 
   void put_back(std::uint32_t index) noexcept {
@@ -189,6 +190,7 @@ class LeaseTable {
   // By list: of what is being collected.
   std::vector<std::uint32_t> firsts_;
   std::vector<std::uint32_t> lasts_;
+  std::vector<std::uint32_t> touched_;  // the lists of which there is something
   const bool hot_first_;
   alignas(64) std::atomic<std::uint64_t> returned_{kFirstCount * kOne | kNone};
 };

@@ -199,6 +199,7 @@ class ProcessCrew final : public Crew {
   void take_replies(Worker& worker, Acts& acts);
   static Lease* expected(const Worker& worker) noexcept;
   bool accept_done(Worker& worker, Acts& acts);
+  static bool is_about_next(const Worker& worker, const ReplyToken& reply);
   void was_useful(Worker& worker, std::uint64_t busy_nanoseconds);
   void accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts);
   static std::string nonsense_of(const Worker& worker, const Lease* asked, const ReplyToken& reply);

@@ -52,7 +52,13 @@ class RingWriter {
     pass();
   }
   /// Where the next token goes: for who writes it there, which spares a copy, and then calls pass() instead of push().
-  std::byte* place() const noexcept { return tokens_ + (next_ & mask_) * sizeof(Token); }
+  std::byte* place() const noexcept { return place(next_); }
+  /// A token that was pushed, as long as no later one lies there. For a writer whose reader cannot write.
+  Token pushed_at(std::uint64_t number) const noexcept {
+    Token token;
+    Memory::read(&token, place(number), sizeof token);
+    return token;
+  }
   /// Goes past a place and leaves there what there is.
   void pass() noexcept { ++next_; }
 
@@ -60,7 +66,7 @@ class RingWriter {
   bool publish() noexcept {
     if (published_ == next_) return false;
     published_ = next_;
-    // PUBLISH(ring): pairs with TAKE(ring) in RingReader::take().
+    // PUBLISH(ring): pairs with TAKE(ring) in RingReader::next().
     // Weaker: the reader could see the new commit word and the last lap's token.
     commit_->store(next_, std::memory_order_release);
     return true;
@@ -69,6 +75,8 @@ class RingWriter {
   std::uint64_t pushed() const noexcept { return next_; }
 
  private:
+  std::byte* place(std::uint64_t number) const noexcept { return tokens_ + (number & mask_) * sizeof(Token); }
+
   Atomic<std::uint64_t>* commit_ = nullptr;
   std::byte* tokens_ = nullptr;
   std::uint64_t mask_ = 0;

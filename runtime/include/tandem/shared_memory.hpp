@@ -8,7 +8,8 @@
 
 namespace tandem {
 
-/// What ring and doorbell do to memory that processes share; they touch it in no other way.
+/// What ring and doorbell do to memory that processes share; they touch it in no other way, but that a token may be written by who
+/// pushes it (RingWriter::place()).
 /// tests/interleavings_test.cpp puts a simulated memory in its place, and runs the same code on it in all orders.
 struct SharedMemory {
   template <class T>
