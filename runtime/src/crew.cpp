@@ -196,10 +196,11 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
   waits_for_block_ = false;
   waits_for_room_ = false;
   while (!pending_.empty()) {
-    const auto next = packed_.empty() ? pending_.begin() : first_with_room();
-    if (next == pending_.end()) return nullptr;
-    Job& job = *next;
-    std::unique_ptr<Failure> failure = failure_of(job);
+    const std::size_t next = packed_.empty() ? 0 : first_with_room();
+    if (next == pending_.size()) return nullptr;
+    Job& job = next == 0 ? pending_.front() : pending_[next];
+    std::unique_ptr<Failure> failure =
+        job.input->failure || job.packed || given_up_ ? failure_of(job) : nullptr;
     const bool passes = failure != nullptr || job.input->skipped;
     Lease* const lease = passes ? pool_.take_any() : pool_.take(area);
     if (lease == nullptr) {
@@ -207,10 +208,10 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
       return nullptr;
     }
     lend(job, *lease);
-    if (next == pending_.begin()) {
+    if (next == 0) {
       pending_.pop_front();  // as nearly always, and much cheaper
     } else {
-      pending_.erase(next);
+      pending_.erase(pending_.begin() + static_cast<std::ptrdiff_t>(next));
     }
     if (failure) {
       lease->worker = failure->worker;
@@ -229,21 +230,21 @@ Lease* Crew::next_job(Acts& acts, std::uint32_t area) {
 }
 
 // The first, unless it is packed and waits for room. Those behind it that have theirs go before it then: what it waits for may
-// be theirs.
-Crew::Jobs::iterator Crew::first_with_room() {
+// be theirs. As many as there are: none.
+std::size_t Crew::first_with_room() {
   const Job& first = pending_.front();
   waits_for_room_ = first.packed && !given_up_ && !first.packed->try_room(node_.hold_timeout) &&
                     first.packed->problem().empty();
-  if (!waits_for_room_) return pending_.begin();
-  return std::find_if(pending_.begin(), pending_.end(), [](const Job& job) {
+  if (!waits_for_room_) return 0;
+  const auto found = std::find_if(pending_.begin(), pending_.end(), [](const Job& job) {
     return !job.packed || job.packed->has_room() || !job.packed->problem().empty();
   });
+  return static_cast<std::size_t>(found - pending_.begin());
 }
 
 // An input's own failure passes through; without workers, everything fails.
 std::unique_ptr<Failure> Crew::failure_of(const Job& job) const {
   const Lease& input = *job.input;
-  if (!input.failure && !job.packed && !given_up_) return nullptr;
   if (input.failure) return std::make_unique<Failure>(*input.failure);
   if (job.packed && !job.packed->problem().empty() && !given_up_)
     return std::make_unique<Failure>(Failure{

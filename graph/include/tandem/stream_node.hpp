@@ -177,6 +177,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
 
   std::optional<Item<T>> wait_next(std::optional<std::chrono::nanoseconds> timeout) {
     core_->start();
+    if (std::optional<Item<T>> item = take_at_hand()) return item;  // as nearly always
     const Clock::time_point end = end_of(timeout);
     Taken taken = take_one(end);
     if (taken.item || taken.round_over) return std::move(taken.item);
@@ -194,6 +195,19 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
     return *timeout >= Clock::time_point::max() - now ? Clock::time_point::max() : now + *timeout;
   }
 
+  // The next item, if it has been taken over already, and there is nothing more to say of it.
+  std::optional<Item<T>> take_at_hand() noexcept {
+    std::optional<Item<T>> item;
+    const std::lock_guard taking{taking_mutex_};
+    if (next_taken_ == taken_.size()) return item;
+    Item<T>& first = taken_[next_taken_];
+    if (!first.ok() || first.round() != Round::none) return item;
+    prefetch_soon();
+    ++next_taken_;
+    item.emplace(std::move(first));
+    return item;
+  }
+
   // The next item that is for the consumer, if one is there; passes over what is to be skipped: all that was
   // there before, and until `end` also what comes meanwhile.
   struct Taken {
@@ -209,9 +223,7 @@ class stream_node : public flow::composite_node<std::tuple<Item<T>>, std::tuple<
       {
         const std::lock_guard taking{taking_mutex_};
         if (!take_over()) return {};
-        Item<T>& first = taken_[next_taken_++];
-        if (first.ok() && first.round() == Round::none) return {std::move(first)};  // as nearly always
-        item = std::move(first);
+        item = std::move(taken_[next_taken_++]);
         if (round_is_over(item)) return {std::nullopt, true};
         if (item->ok()) return {std::move(item)};
         if (item->skipped()) {

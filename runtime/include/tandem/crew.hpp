@@ -186,7 +186,7 @@ class Crew : public Flushable, public Downstream {
 
  private:
   void lend(Job& job, Lease& lease);
-  Jobs::iterator first_with_room();
+  std::size_t first_with_room();
   void make_room(std::size_t count);
   void submit_packed(Handle input) noexcept;
   std::unique_ptr<PackedMessage> pack(const Lease& input) const noexcept;
