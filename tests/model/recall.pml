@@ -2,7 +2,7 @@
  *
  * Models, of runtime/include/tandem/recall.hpp:   Beginner::begin() (BEGIN), Recaller::recall() (RECALL)
  *         of runtime/src/worker.cpp:              Worker::serve(), which declines or does each request
- *         of runtime/src/process_crew.cpp:        take_ahead_back(), accept(), and take_back() after a death
+ *         of runtime/src/process_crew.cpp:        take_ahead_back(), accept(), and, of process_crew_lives.cpp, take_back() after a death
  *
  * Each side has a store buffer for its word, which the memory takes when it likes: a store is seen late by the other
  * side, as on x86 and worse. A fence waits until the buffer is empty. Replies and the end of a process are

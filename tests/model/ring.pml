@@ -2,7 +2,7 @@
  *
  * Models, of runtime/include/tandem/ring.hpp:  RingWriter::push() and publish() (PUBLISH(ring)),
  *                                              RingReader::next() (TAKE(ring)) and read()
- *         of runtime/src/process_crew.cpp:     ask(), accept(), accept_done(), ended(), launch()
+ *         of runtime/src/process_crew.cpp:     ask(), accept(), accept_done(); process_crew_lives.cpp: ended(), launch()
  *         of runtime/src/worker.cpp:           Worker::serve(), without the sleep; doorbell.pml has that
  *
  * A token is two words that the memory takes one by one, in any order; a commit word is taken once the tokens
