@@ -127,7 +127,7 @@ void Report::ratio(std::string name, std::string_view above, std::string_view be
   keep(std::move(name), "x", all);
 }
 
-// Each value over the mean of its round first: what slows the machine down for a while slows all of a round.
+// Each value as its part of its round: what slows the machine down for a while slows all of a round.
 void Report::worst_over_best(std::string name, std::string_view metric) {
   std::vector<const Row*> rows;
   for (const Row& row : tables_.back().rows) {

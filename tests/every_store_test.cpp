@@ -334,6 +334,7 @@ class DeathAtEveryStore : public StepperTest {
   template <class In, class Out>
   static void die_everywhere(const Trial& trial, std::size_t least_stores) {
     const auto begin = std::chrono::steady_clock::now();
+    disturbed = 0;
     Life undisturbed = live_undisturbed<In, Out>(trial);
     std::vector<Life> lives;
     std::set<std::uintptr_t> instructions;

@@ -67,6 +67,12 @@ void copy_message(std::byte* to, const void* from, std::size_t bytes) noexcept {
   }
 }
 
+// Whether a reply is about this lease, or this request.
+template <class Asked>
+bool tells_of(const ReplyToken& reply, const Asked& asked) noexcept {
+  return reply.block == asked.block && reply.generation == asked.generation && reply.sequence == asked.sequence;
+}
+
 }  // namespace
 
 ProcessCrew::ProcessCrew(const NodeInfo& node, Pool& pool, Outlet& outlet, std::byte* base, HostPage& page,
@@ -642,10 +648,7 @@ void ProcessCrew::was_useful(Worker& worker, std::uint64_t busy_nanoseconds) {
 
 // Of a message that was taken back, which the ledger does not know any more: the request does, and no worker can write there.
 bool ProcessCrew::is_about_next(const Worker& worker, const ReplyToken& reply) {
-  if (worker.outstanding() == 0) return false;
-  const RequestToken request = worker.requests.pushed_at(worker.answered);
-  return reply.block == request.block && reply.generation == request.generation &&
-         reply.sequence == request.sequence;
+  return worker.outstanding() > 0 && tells_of(reply, worker.requests.pushed_at(worker.answered));
 }
 
 void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t place, Acts& acts) {
@@ -656,8 +659,7 @@ void ProcessCrew::accept(Worker& worker, const ReplyToken& reply, std::uint64_t 
   const bool done = reply.kind == ReplyKind::done;
   const bool grows = reply.kind == ReplyKind::grow && node_.arrays != nullptr;
   const bool known_kind = done || declined || grows || reply.kind == ReplyKind::failed;
-  if (!known_worker || asked == nullptr || !known_kind || reply.block != asked->block ||
-      reply.generation != asked->generation || reply.sequence != asked->sequence) {
+  if (!known_worker || asked == nullptr || !known_kind || !tells_of(reply, *asked)) {
     if (known_worker && declined && asked == nullptr && is_about_next(worker, reply)) return answered(worker);
     return condemn(worker, nonsense_of(worker, asked, reply));
   }
