@@ -16,6 +16,10 @@ constexpr std::uint32_t kFirstTrial = 4;  // looks before it
 constexpr std::uint32_t kSettle = 2;
 // More are kept when they bring so much at least; they take memory, too.
 constexpr double kGain = 0.95;
+// Bounds of longest_wait(), and how many messages' time it is between them. 12.6 MB that are cold cost some 2 ms.
+constexpr std::chrono::milliseconds kShortestLongWait{3};
+constexpr std::chrono::milliseconds kLongestLongWait{20};
+constexpr std::uint64_t kLongWait = 4;
 // A wait that is longer was somebody's rest, or the machine's.
 constexpr std::chrono::nanoseconds kLongestCounted{10'000'000};
 
@@ -34,6 +38,7 @@ Circulation::Circulation(std::size_t block_bytes, std::uint32_t blocks, std::uin
       look_{kLook * workers},
       few_{std::max<std::uint32_t>(workers / 2, 1)},
       limit_{least_},
+      longest_wait_{kShortestLongWait},
       try_less_after_{look_},
       try_more_after_{kFirstTrial * look_},
       step_{few_} {}
@@ -43,8 +48,17 @@ void Circulation::raise() noexcept {
   if (trial_ == Trial::less) {
     try_less_after_ = later(try_less_after_);
     limit = std::max(limit, before_);
+    raised_from_ = 0;
+  } else if (raised_from_ == 0) {
+    raised_from_ = limit_;
   }
   set_limit(std::min(most_, limit), Trial::none);
+}
+
+// What raised it may have been a moment in which the machine had something else to do: so all of that at once.
+std::uint32_t Circulation::fewer() const noexcept {
+  if (raised_from_ != 0) return std::min(raised_from_, limit_);
+  return limit_ - std::min(a_few(), limit_ - least_);
 }
 
 std::uint32_t Circulation::a_few() const noexcept { return std::max(limit_ / 4, few_); }
@@ -65,6 +79,9 @@ void Circulation::set_limit(std::uint32_t limit, Trial trial) noexcept {
 }
 
 void Circulation::lend(std::chrono::nanoseconds waited, std::uint64_t service_nanoseconds) noexcept {
+  longest_wait_ =
+      std::clamp<std::chrono::nanoseconds>(std::chrono::nanoseconds{kLongWait * service_nanoseconds},
+                                           kShortestLongWait, kLongestLongWait);
   const auto wait = static_cast<double>(std::min(waited, kLongestCounted).count());
   if (first_ > 0) {
     --first_;
@@ -81,6 +98,7 @@ void Circulation::judge() noexcept {
   if (trial_ != Trial::none) {
     if (lends_ < look_) return;
     const bool more = trial_ == Trial::more;
+    raised_from_ = 0;
     const bool right = more ? cost < kGain * cost_before_ : kGain * cost <= cost_before_;
     std::uint32_t& again = more ? try_more_after_ : try_less_after_;
     again = right ? (more ? kFirstTrial : 1) * look_ : later(again);
@@ -91,8 +109,7 @@ void Circulation::judge() noexcept {
   }
   if (lends_ >= try_more_after_ && limit_ < most_ && waits_ > kWorthATrial * costs_)
     return set_limit(std::min(limit_ + step_, most_), Trial::more);
-  if (lends_ >= try_less_after_ && limit_ > least_)
-    return set_limit(limit_ - std::min(a_few(), limit_ - least_), Trial::less);
+  if (lends_ >= try_less_after_ && limit_ > least_) return set_limit(fewer(), Trial::less);
   // Older messages count for less and less.
   if (lends_ >= 2 * std::max(try_less_after_, try_more_after_)) {
     lends_ /= 2;

@@ -157,7 +157,7 @@ bool ProcessCrew::has_block(Worker& worker) {
   const Clock::time_point now = Clock::now();
   if (!worker.waits_since) worker.waits_since = now;
   waited_for_block_ = true;
-  if (now - *worker.waits_since < Circulation::kLongestWait) return false;
+  if (now - *worker.waits_since < circulation_->longest_wait()) return false;
   while (!pool_.is_below_limit(area)) {
     circulation_->raise();
     pool_.limit(circulation_->limit(), area);
@@ -183,7 +183,7 @@ void ProcessCrew::dispatch(Acts& acts) {
   if (large_blocks_ && pending_.empty()) {
     for (Worker& worker : workers_) worker.waits_since.reset();
   } else if (waited_for_block_ && !std::exchange(pump_looks_for_blocks_, true)) {
-    look_for_blocks_at_ = Clock::now() + Circulation::kLongestWait;
+    look_for_blocks_at_ = Clock::now() + circulation_->longest_wait();
     nudge_();
   }
   // All that there is may be with one worker, which may never reply: then nothing else would wake the pump.
@@ -241,7 +241,7 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_room(Clock::time_point now)
 ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point now) {
   if (!large_blocks_) return Clock::time_point::max();
   Acts acts;
-  Clock::time_point next = now + Circulation::kLongestWait;
+  Clock::time_point next = now + circulation_->longest_wait();
   {
     const Hold hold{*this};
     if (!pump_looks_for_blocks_) return Clock::time_point::max();
@@ -251,7 +251,7 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point no
     dispatch(acts);
     look_for_hunger(acts);
     for (const Worker& worker : workers_) {
-      if (worker.waits_since) next = std::min(next, *worker.waits_since + Circulation::kLongestWait);
+      if (worker.waits_since) next = std::min(next, *worker.waits_since + circulation_->longest_wait());
     }
     next = std::max(next, now + kLookForBlocks);
     look_for_blocks_at_ = next;

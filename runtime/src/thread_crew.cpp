@@ -222,7 +222,7 @@ std::optional<ThreadCrew::Wait> ThreadCrew::wait_for_block(Worker& worker, bool 
   const Clock::time_point now = Clock::now();
   while (waits_for_block() && circulation_->holds_back()) {
     if (!worker.waits_since) worker.waits_since = now;
-    const Clock::time_point until = *worker.waits_since + Circulation::kLongestWait;
+    const Clock::time_point until = *worker.waits_since + circulation_->longest_wait();
     if (may_sleep && now < until) return begin_to_wait(worker, {true, until});
     circulation_->raise();
     pool_.limit(circulation_->limit());
