@@ -238,6 +238,19 @@ TEST_F(ByHand, ARingBeforeTheLookAtTheCountIsForATokenThatTheSleeperSees) {
   sleeper.awake();
 }
 
+TEST_F(ByHand, AWaitForSomeTimeEndsWithTheTimeOrWithTheRing) {
+  const std::uint32_t heard = bell.count();
+  EXPECT_FALSE(bell.wait_for(heard, std::chrono::milliseconds{1}));
+  bell.ring();
+  EXPECT_TRUE(bell.wait_for(heard, std::chrono::hours{1}));  // before: it lasts until it is heard
+  std::thread other{[this, heard] {
+    while (bell.wait_for(heard + 1, std::chrono::hours{1}) && bell.count() == heard + 1) {}
+  }};
+  std::this_thread::sleep_for(std::chrono::milliseconds{10});  // so that it may be asleep by then
+  bell.ring();
+  other.join();  // hangs if it did not hear
+}
+
 TEST_F(ByHand, ASecondRingerHasItsOwnView) {
   Ringer<> other{word};
   sleeper.announce();

@@ -4,7 +4,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <climits>
+#include <ctime>
 
 namespace tandem {
 
@@ -14,6 +16,13 @@ static_assert(std::atomic<std::uint32_t>::is_always_lock_free);
 // Not FUTEX_PRIVATE: the other side is another process.
 void SharedMemory::wait(const std::atomic<std::uint32_t>& word, std::uint32_t heard) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAIT, heard, nullptr, nullptr, 0);
+}
+
+bool SharedMemory::wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t heard,
+                            std::chrono::nanoseconds time) noexcept {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
+  const timespec left{seconds.count(), (time - seconds).count()};
+  return syscall(SYS_futex, &word, FUTEX_WAIT, heard, &left, nullptr, 0) == 0 || errno != ETIMEDOUT;
 }
 
 void SharedMemory::wake(const std::atomic<std::uint32_t>& word) noexcept {

@@ -43,6 +43,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// A sleep of less is short.
+constexpr std::chrono::milliseconds kShortSleep{100};
+
 // Of this process, once it is a worker. A body may ask from threads of its own.
 std::atomic<bool> stop_wanted{false};
 
@@ -188,6 +191,7 @@ class Worker {
   void protect(ArrayBlock& block);
   void take_grants_back();
   void wait_for_requests();
+  void sleep_until_rung(std::uint32_t heard) const;
   void end_with_the_server() const;
   void ring_host();
   void ring_host_bell() const;
@@ -262,8 +266,7 @@ int Worker::wait_number() {
       take_number(number);
       return number;
     }
-    end_with_the_server();
-    bell_.wait(heard);
+    sleep_until_rung(heard);
   }
 }
 
@@ -287,8 +290,7 @@ std::shared_ptr<ArrayBlock> Worker::wait_grant(std::size_t bytes, Dtype dtype, c
   for (;;) {
     const std::uint32_t heard = bell_.count();
     if (head_.granted_reply.load(std::memory_order_acquire) == replies_.pushed()) break;  // GRANT(head)
-    end_with_the_server();
-    bell_.wait(heard);
+    sleep_until_rung(heard);
   }
   const std::uint64_t offset = head_.grant_offset.load(std::memory_order_relaxed);
   const std::uint64_t room = head_.grant_bytes.load(std::memory_order_relaxed);
@@ -516,14 +518,19 @@ void Worker::wait_for_requests() {
   // Woken by the host's next request, or ended with the host or the fork server (PR_SET_PDEATHSIG).
   const std::uint32_t heard = bell_.count();
   sleeper_.announce();
-  if (!requests_.ready()) {
-    end_with_the_server();
-    bell_.wait(heard);
-  }
+  if (!requests_.ready()) sleep_until_rung(heard);
   sleeper_.awake();
 }
 
-// Before each sleep: a body that changes the user or the group, or asks for it, makes the kernel forget with whom
+// Ended with the server, also where that has to be said to the kernel once more: two calls of the system, which are not made before
+// each of the many sleeps that are short.
+void Worker::sleep_until_rung(std::uint32_t heard) const {
+  if (bell_.wait_for(heard, kShortSleep)) return;
+  end_with_the_server();
+  bell_.wait(heard);
+}
+
+// Before each long sleep: a body that changes the user or the group, or asks for it, makes the kernel forget with whom
 // this process ends.
 void Worker::end_with_the_server() const {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
