@@ -1,16 +1,7 @@
-#include <linux/futex.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <cstring>
-#include <new>
-#include <stdexcept>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -24,6 +15,7 @@
 #include "peers/workers.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
+#include "shared_lines.hpp"
 
 // One message there and back, and nothing else in flight: at once after the one before, when everybody is awake, and
 // after a pause, when everybody sleeps. Beside it what the machine itself takes for that, between two processes.
@@ -106,20 +98,6 @@ double graph_trip(const Options& options) {
   return consumer.trip();
 }
 
-// Two cache lines that two processes share, one for each way. Each is written by one of them, with the number of the
-// trip; all other memory stays out of it. If either process dies, both end with the measurement.
-struct Lines {
-  alignas(64) std::atomic<std::uint32_t> there{0};
-  alignas(64) std::atomic<std::uint32_t> back{0};
-};
-
-// Mapped until the process ends, which is soon.
-Lines& shared_lines() {
-  void* const page = mmap(nullptr, sizeof(Lines), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) throw std::runtime_error(fmt::format("cannot map a page: {}", std::strerror(errno)));
-  return *new (page) Lines;
-}
-
 // Yields after a while: the other one may be waiting for this processor.
 void spin_until(const std::atomic<std::uint32_t>& line, std::uint32_t number) noexcept {
   for (std::uint32_t spins = 1; line.load() != number; ++spins) {
@@ -144,16 +122,6 @@ double core_to_core(const Options& options) {
     if (trip == warm_up) begin = Clock::now();
   }
   return microseconds(Clock::now() - begin) / (trips - warm_up);
-}
-
-// Shared, not private: the other side is another process (futex(2)).
-void sleep_until(std::atomic<std::uint32_t>& line, std::uint32_t number) noexcept {
-  for (std::uint32_t seen = line.load(); seen != number; seen = line.load())
-    syscall(SYS_futex, &line, FUTEX_WAIT, seen, nullptr, nullptr, 0);
-}
-void store_and_wake(std::atomic<std::uint32_t>& line, std::uint32_t number) noexcept {
-  line.store(number);
-  syscall(SYS_futex, &line, FUTEX_WAKE, 1, nullptr, nullptr, 0);
 }
 
 double futex_trip_asleep(const Options& options) {

@@ -12,8 +12,10 @@
 #include "busy.hpp"
 #include "consumer.hpp"
 #include "limit.hpp"
+#include "peers/workers.hpp"
 #include "sections.hpp"
 #include "setup.hpp"
+#include "shared_lines.hpp"
 
 // How much of the processors the bodies get: bodies of a given number of steps of arithmetic through the pipeline, and
 // beside it as many threads as workers that do the same number of them between them, and nothing else.
@@ -22,6 +24,8 @@ namespace bench {
 namespace {
 
 namespace flow = oneapi::tbb::flow;
+
+constexpr const char* kTold = "bodies, and a sleeper that is told";
 
 struct Body {
   std::chrono::microseconds time;
@@ -56,6 +60,27 @@ double tandem_rate(const Options& options, const char* placement, const Body& bo
   return consumer.per_second();
 }
 
+// The least that it costs to tell somebody of each: as many processes as workers, which wait for nobody, and a consumer that sleeps until
+// the next one is done.
+double told_rate(const Options& options, const Body& body) {
+  Consumer consumer{body.count / 10, body.count};
+  const auto workers = static_cast<std::uint64_t>(options.workers);
+  std::vector<Count> counts(workers);
+  fork_workers(options.workers, [&](int worker) {
+    const auto first = static_cast<std::uint64_t>(worker);
+    for (std::uint64_t number = first; number < consumer.all(); number += workers) {
+      busy(body.steps);
+      counts[first].tell(static_cast<std::uint32_t>(number / workers + 1));
+    }
+  });
+  while (consumer.next() < consumer.all()) {
+    counts[consumer.next() % workers].sleep_until_told(static_cast<std::uint32_t>(consumer.next() / workers +
+                                                                                  1));
+    consumer.count(true);
+  }
+  return consumer.per_second();
+}
+
 double ideal_rate(const Options& options, const Body& body) {
   return limit_rate(options.workers, body.count,
                     [&body] { return [steps = body.steps](std::uint64_t) { busy(steps); }; });
@@ -78,6 +103,8 @@ void run_use(const Options& options, Report& report) {
                         [&options, &body] { return std::vector{tandem_rate(options, "process", body)}; }});
     variants.push_back({name(body, kThreads), rate,
                         [&options, &body] { return std::vector{tandem_rate(options, "thread", body)}; }});
+    variants.push_back({name(body, kTold), rate,
+                        [&options, &body] { return std::vector{told_rate(options, body)}; }});
     variants.push_back({name(body, "bodies alone"), rate,
                         [&options, &body] { return std::vector{ideal_rate(options, body)}; }});
   }
@@ -88,6 +115,7 @@ void run_use(const Options& options, Report& report) {
     const std::string figure = fmt::format("use_{}us", body.time.count());
     report.ratio(figure, name(body, kProcesses), name(body, "bodies alone"));
     report.ratio(figure + "_thread", name(body, kThreads), name(body, "bodies alone"));
+    report.ratio(figure + "_told", name(body, kTold), name(body, "bodies alone"));
   }
 }
 

@@ -29,7 +29,8 @@ Peer iceoryx_peer() {
 #endif
 
 std::vector<Peer> all_peers() {
-  std::vector<Peer> peers{pipeline_peer(), message_queue_peer(), zeromq_peer(), iceoryx_peer(), mpi_peer()};
+  std::vector<Peer> peers{pipeline_peer(), hand_over_peer(), message_queue_peer(),
+                          zeromq_peer(),   iceoryx_peer(),   mpi_peer()};
   for (Peer& peer : python_peers()) peers.push_back(std::move(peer));
   return peers;
 }

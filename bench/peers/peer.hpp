@@ -25,6 +25,7 @@ Peer by_processes(std::string name, std::string key, std::string version, DoJob 
 Peer left_out(std::string name, std::string key, std::string why);
 
 Peer pipeline_peer();
+Peer hand_over_peer();
 Peer message_queue_peer();
 Peer zeromq_peer();
 Peer iceoryx_peer();
