@@ -28,7 +28,7 @@ inline std::byte* map_shared(std::size_t bytes) {
 }
 
 /// Two cache lines, one for each way. Each is written by one of the two processes, with the number of the trip; all other memory stays
-/// out of it. If either process dies, both end with the measurement.
+/// out of it. If either process dies, both end with the measurement, at its time limit.
 struct Lines {
   alignas(64) std::atomic<std::uint32_t> there{0};
   alignas(64) std::atomic<std::uint32_t> back{0};
@@ -50,21 +50,23 @@ inline void store_and_wake(std::atomic<std::uint32_t>& line, std::uint32_t numbe
 class Count {
  public:
   void tell(std::uint32_t number) noexcept {
-    lines_.there.store(number);
-    if (lines_.back.load() != 0 && lines_.back.exchange(0) != 0) store_and_wake(lines_.there, number);
+    words_.told.store(number);
+    if (words_.sleeps.load() != 0 && words_.sleeps.exchange(0) != 0) store_and_wake(words_.told, number);
   }
   void sleep_until_told(std::uint32_t number) noexcept {
-    for (;;) {
-      if (lines_.there.load() >= number) return;
-      lines_.back.store(1);
-      const std::uint32_t seen = lines_.there.load();
-      if (seen >= number) return;
-      syscall(SYS_futex, &lines_.there, FUTEX_WAIT, seen, nullptr, nullptr, 0);
+    while (words_.told.load() < number) {
+      words_.sleeps.store(1);
+      const std::uint32_t seen = words_.told.load();
+      if (seen < number) syscall(SYS_futex, &words_.told, FUTEX_WAIT, seen, nullptr, nullptr, 0);
     }
   }
 
  private:
-  Lines& lines_ = shared_lines();  // back: whether the other sleeps
+  struct Words {
+    alignas(64) std::atomic<std::uint32_t> told{0};
+    alignas(64) std::atomic<std::uint32_t> sleeps{0};  // 1: who waits, or is about to
+  };
+  Words& words_ = *new (map_shared(sizeof(Words))) Words;
 };
 
 }  // namespace bench

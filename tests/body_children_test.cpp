@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -261,15 +262,28 @@ HOST_PROGRAM(print_much_on_threads) { return print_much({"thread", 2}); }
 HOST_PROGRAM(print_much_in_processes) { return print_much({"process", 2}); }
 
 // As after a change of the user: the kernel forgets with whom the process ends.
-HOST_PROGRAM(forgetful_bodies) {
-  Line<Number> line{placed({"process", 2}, {"work"}), CountForEver{}, [](const Number& in) {
+template <class Also>
+int forget_parents(Also also) {
+  Line<Number> line{placed({"process", 2}, {"work"}), CountForEver{}, [also](const Number& in) {
                       prctl(PR_SET_PDEATHSIG, 0);
+                      also();
                       return in;
                     }};
   while (line.stream.next()) {
     if (write(STDOUT_FILENO, "i", 1) != 1) return 1;
   }
   return 0;
+}
+HOST_PROGRAM(forgetful_bodies) {
+  return forget_parents([] {});
+}
+// No sleep lasts for long in such a worker.
+HOST_PROGRAM(forgetful_bodies_with_a_timer) {
+  return forget_parents([] {
+    signal(SIGALRM, [](int) {});
+    const itimerval often{{0, 10'000}, {0, 10'000}};
+    setitimer(ITIMER_REAL, &often, nullptr);
+  });
 }
 
 class HostOf : public TandemTest {
@@ -311,9 +325,11 @@ INSTANTIATE_TEST_SUITE_P(, HostOfBodiesThatPrint,
                          testing::Values("print_much_on_threads", "print_much_in_processes"),
                          [](const auto& case_info) { return std::string{case_info.param}; });
 
+class HostOfForgetfulBodies : public HostOf, public testing::WithParamInterface<const char*> {};
+
 // Only when every process that had it is gone, the other end of a pipe is closed.
-TEST_F(HostOf, BodiesThatForgotTheirParentIsKilledWithThem) {
-  const int output = start("forgetful_bodies");
+TEST_P(HostOfForgetfulBodies, IsKilledWithThem) {
+  const int output = start(GetParam());
   char letter = 0;
   for (int count = 0; count < 50; ++count) ASSERT_EQ(read(output, &letter, 1), 1);
 
@@ -328,6 +344,10 @@ TEST_F(HostOf, BodiesThatForgotTheirParentIsKilledWithThem) {
   for (const Process& left : descendants_named("tandem:")) kill(left.pid, SIGKILL);
   close(output);
 }
+
+INSTANTIATE_TEST_SUITE_P(, HostOfForgetfulBodies,
+                         testing::Values("forgetful_bodies", "forgetful_bodies_with_a_timer"),
+                         [](const auto& case_info) { return std::string{case_info.param}; });
 
 }  // namespace
 }  // namespace tandem::test

@@ -76,35 +76,14 @@ TEST_F(Circulations, ComeDownWhenAConsumerThatKeptManyKeepsThemNoMore) {
   EXPECT_GT(part_of(2, circulation, 10'000, world), 0.8);
 }
 
-// Somebody waited, and so more were lent, and nobody gives any back more slowly than before: it may be that the machine stood still.
-TEST_F(Circulations, GoStraightBackAfterAMomentInWhichNothingMoved) {
-  Circulation circulation{kBig, 64, 2};
-  for (int step = 0; step < 5; ++step) circulation.raise();
-  ASSERT_GE(circulation.limit(), 7U);
-  int lends = 0;
-  for (; circulation.limit() > 2 && lends < 1000; ++lends) circulation.lend(microseconds{10}, 600'000);
-  EXPECT_LT(lends, 100);
-}
-
-// What was there before is not tried over and over where somebody keeps what he has: then fewer are tried step by step, and more seldom.
-TEST_F(Circulations, ComeDownStepByStepFromWhatIsKept) {
-  Circulation circulation{kBig, 64, 2};
-  const auto lend_until_wait = [&circulation] {  // the consumer keeps five
-    for (int lend = 0; lend < 10'000; ++lend) {
-      if (circulation.limit() < 7) return lend;
-      circulation.lend(microseconds{0}, 150'000);
-    }
-    return 10'000;
+// A consumer that keeps the item before lets two workers take turns: each waits as long as it works, which is not long enough for raise().
+TEST_F(Circulations, LendOneMoreSoonWhereWorkersTakeTurns) {
+  Circulation circulation{kBig, 8, 2};
+  const auto world = [](std::uint32_t limit) {
+    return Cost{microseconds{limit == 2 ? 4000 : 0}, microseconds{4000}};
   };
-  while (circulation.limit() < 7) circulation.raise();
-  lend_until_wait();
-  EXPECT_EQ(circulation.limit(), 2U);  // all that was raised
-  while (circulation.limit() < 7) circulation.raise();
-  EXPECT_EQ(circulation.limit(), 7U);  // at once, as before the trial
-  const int first = lend_until_wait();
-  EXPECT_EQ(circulation.limit(), 6U);
-  while (circulation.limit() < 7) circulation.raise();
-  EXPECT_GT(lend_until_wait(), first);
+  part_of(3, circulation, 32, world);
+  EXPECT_GT(part_of(3, circulation, 1000, world), 0.9);
 }
 
 TEST_F(Circulations, WaitLongerForLongerMessagesWithinBounds) {

@@ -9,6 +9,9 @@ namespace {
 constexpr std::size_t kAlwaysInCache = 8 << 20;
 // A wait of this part of a message's time is worth a trial.
 constexpr double kWorthATrial = 0.1;
+// One of this part is worth it so many times as soon: a consumer may keep one, and let the workers take turns.
+constexpr double kWorthATrialSoon = 0.4;
+constexpr std::uint32_t kSooner = 8;
 constexpr std::uint32_t kLook = 16;  // messages of each worker
 constexpr std::uint32_t kMostLooks = 256;
 constexpr std::uint32_t kFirstTrial = 4;  // looks before it
@@ -16,12 +19,12 @@ constexpr std::uint32_t kFirstTrial = 4;  // looks before it
 constexpr std::uint32_t kSettle = 2;
 // More are kept when they bring so much at least; they take memory, too.
 constexpr double kGain = 0.95;
-// Bounds of longest_wait(), and how many messages' time it is between them. 12.6 MB that are cold cost some 2 ms.
+// Bounds of longest_wait(), and how many messages' time it is between them.
 constexpr std::chrono::milliseconds kShortestLongWait{3};
 constexpr std::chrono::milliseconds kLongestLongWait{20};
 constexpr std::uint64_t kLongWait = 4;
 // A wait that is longer was somebody's rest, or the machine's.
-constexpr std::chrono::nanoseconds kLongestCounted{10'000'000};
+constexpr std::chrono::nanoseconds kLongestCounted = kLongestLongWait;
 
 // One for each worker at least.
 std::uint32_t blocks_in_cache(std::size_t block_bytes, std::uint32_t blocks, std::uint32_t workers) {
@@ -48,17 +51,8 @@ void Circulation::raise() noexcept {
   if (trial_ == Trial::less) {
     try_less_after_ = later(try_less_after_);
     limit = std::max(limit, before_);
-    raised_from_ = 0;
-  } else if (raised_from_ == 0) {
-    raised_from_ = limit_;
   }
   set_limit(std::min(most_, limit), Trial::none);
-}
-
-// What raised it may have been a moment in which the machine had something else to do: so all of that at once.
-std::uint32_t Circulation::fewer() const noexcept {
-  if (raised_from_ != 0) return std::min(raised_from_, limit_);
-  return limit_ - std::min(a_few(), limit_ - least_);
 }
 
 std::uint32_t Circulation::a_few() const noexcept { return std::max(limit_ / 4, few_); }
@@ -98,7 +92,6 @@ void Circulation::judge() noexcept {
   if (trial_ != Trial::none) {
     if (lends_ < look_) return;
     const bool more = trial_ == Trial::more;
-    raised_from_ = 0;
     const bool right = more ? cost < kGain * cost_before_ : kGain * cost <= cost_before_;
     std::uint32_t& again = more ? try_more_after_ : try_less_after_;
     again = right ? (more ? kFirstTrial : 1) * look_ : later(again);
@@ -107,9 +100,12 @@ void Circulation::judge() noexcept {
     if (!right) return set_limit(before_, Trial::none);
     trial_ = Trial::none;
   }
-  if (lends_ >= try_more_after_ && limit_ < most_ && waits_ > kWorthATrial * costs_)
+  const std::uint32_t more_after =
+      waits_ > kWorthATrialSoon * costs_ ? try_more_after_ / kSooner : try_more_after_;
+  if (lends_ >= more_after && limit_ < most_ && waits_ > kWorthATrial * costs_)
     return set_limit(std::min(limit_ + step_, most_), Trial::more);
-  if (lends_ >= try_less_after_ && limit_ > least_) return set_limit(fewer(), Trial::less);
+  if (lends_ >= try_less_after_ && limit_ > least_)
+    return set_limit(limit_ - std::min(a_few(), limit_ - least_), Trial::less);
   // Older messages count for less and less.
   if (lends_ >= 2 * std::max(try_less_after_, try_more_after_)) {
     lends_ /= 2;

@@ -241,7 +241,7 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_room(Clock::time_point now)
 ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point now) {
   if (!large_blocks_) return Clock::time_point::max();
   Acts acts;
-  Clock::time_point next = now + circulation_->longest_wait();
+  Clock::time_point next;
   {
     const Hold hold{*this};
     if (!pump_looks_for_blocks_) return Clock::time_point::max();
@@ -250,6 +250,7 @@ ProcessCrew::Clock::time_point ProcessCrew::look_for_blocks(Clock::time_point no
     if (!pump_looks_for_blocks_) return Clock::time_point::max();
     dispatch(acts);
     look_for_hunger(acts);
+    next = now + circulation_->longest_wait();
     for (const Worker& worker : workers_) {
       if (worker.waits_since) next = std::min(next, *worker.waits_since + circulation_->longest_wait());
     }

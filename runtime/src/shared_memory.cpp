@@ -4,7 +4,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <climits>
 #include <ctime>
 
@@ -18,11 +17,11 @@ void SharedMemory::wait(const std::atomic<std::uint32_t>& word, std::uint32_t he
   syscall(SYS_futex, &word, FUTEX_WAIT, heard, nullptr, nullptr, 0);
 }
 
-bool SharedMemory::wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t heard,
+void SharedMemory::wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t heard,
                             std::chrono::nanoseconds time) noexcept {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
   const timespec left{seconds.count(), (time - seconds).count()};
-  return syscall(SYS_futex, &word, FUTEX_WAIT, heard, &left, nullptr, 0) == 0 || errno != ETIMEDOUT;
+  syscall(SYS_futex, &word, FUTEX_WAIT, heard, &left, nullptr, 0);
 }
 
 void SharedMemory::wake(const std::atomic<std::uint32_t>& word) noexcept {

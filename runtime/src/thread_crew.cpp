@@ -304,7 +304,8 @@ void ThreadCrew::work(std::uint32_t index) {
       hand_on(turn, done);
       turn.leases.clear();
       const std::uint64_t each = (now_nanoseconds() - begin) / std::max<std::size_t>(made, 1);
-      worker.service_nanoseconds = (worker.service_nanoseconds * 3 + each) / 4 + 1;
+      worker.service_nanoseconds =
+          worker.service_nanoseconds == 0 ? each + 1 : (worker.service_nanoseconds * 3 + each) / 4 + 1;
     }
     carry_out(done);
   }

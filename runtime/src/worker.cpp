@@ -525,8 +525,9 @@ void Worker::wait_for_requests() {
 // Ended with the server, also where that has to be said to the kernel once more: two calls of the system, which are not made before
 // each of the many sleeps that are short.
 void Worker::sleep_until_rung(std::uint32_t heard) const {
-  if (bell_.wait_for(heard, kShortSleep)) return;
-  end_with_the_server();
+  bell_.wait_for(heard, kShortSleep);
+  if (bell_.count() != heard) return;
+  end_with_the_server();  // also after a signal: a body may have left a timer that ends all short sleeps
   bell_.wait(heard);
 }
 

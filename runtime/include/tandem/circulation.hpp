@@ -24,7 +24,7 @@ class Circulation {
   bool holds_back() const noexcept { return limit_ < most_; }
 
   /// Who has waited for so long waits for somebody who keeps what he has: raise() is called for. A few times as long as a message takes,
-  /// since one that is earlier in the order may be with another worker; and not longer than a cold block costs.
+  /// since one that is earlier in the order may be with another worker, within bounds.
   std::chrono::nanoseconds longest_wait() const noexcept { return longest_wait_; }
   void raise() noexcept;
   /// A block was lent to a worker that had waited so long for it. service_nanoseconds: what a message takes the worker.
@@ -35,7 +35,6 @@ class Circulation {
 
   void set_limit(std::uint32_t limit, Trial trial) noexcept;
   void judge() noexcept;
-  std::uint32_t fewer() const noexcept;
   std::uint32_t a_few() const noexcept;
   std::uint32_t later(std::uint32_t after) const noexcept;
 
@@ -45,7 +44,6 @@ class Circulation {
   const std::uint32_t few_;   // of them make a difference, at least
   std::uint32_t limit_;
   std::chrono::nanoseconds longest_wait_;
-  std::uint32_t raised_from_ = 0;  // the limit before raise(), until fewer were tried; 0: it was not raised
 
   // Since the limit was changed; not the first ones of a trial, which find what was before it in the cache.
   std::uint32_t first_ = 0;

@@ -117,9 +117,9 @@ class FutexBell {
   std::uint32_t count() const noexcept { return count_->load(std::memory_order_acquire); }
   /// Sleeps until the bell is rung once more than `heard`; ends early for any reason.
   void wait(std::uint32_t heard) const noexcept { Memory::wait(*count_, heard); }
-  /// The same for so long at most. Returns false when that has passed.
-  bool wait_for(std::uint32_t heard, std::chrono::nanoseconds time) const noexcept {
-    return Memory::wait_for(*count_, heard, time);
+  /// The same for so long at most.
+  void wait_for(std::uint32_t heard, std::chrono::nanoseconds time) const noexcept {
+    Memory::wait_for(*count_, heard, time);
   }
 
  private:

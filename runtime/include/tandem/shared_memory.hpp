@@ -31,8 +31,8 @@ struct SharedMemory {
   /// Sleeps while the word is `heard`; ends early for any reason. A shared futex (futex(2)): the processes may
   /// map the word at different addresses, and the sleeper may map it read-only.
   static void wait(const std::atomic<std::uint32_t>& word, std::uint32_t heard) noexcept;
-  /// The same for so long at most. Returns false when that has passed.
-  static bool wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t heard,
+  /// The same for so long at most.
+  static void wait_for(const std::atomic<std::uint32_t>& word, std::uint32_t heard,
                        std::chrono::nanoseconds time) noexcept;
   /// Wakes all that sleep on the word.
   static void wake(const std::atomic<std::uint32_t>& word) noexcept;
