@@ -4,6 +4,7 @@
 
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -48,10 +49,11 @@ Descriptor& Descriptor::operator=(Descriptor&& other) noexcept {
 Descriptor::~Descriptor() { close_owned(number_); }
 
 void Descriptor::close_all_but(int kept) noexcept {
-  for (std::size_t place = 0; place < kNumbers; ++place) {
-    const std::uint64_t bit = std::uint64_t{1} << (place % 64);
-    const auto number = static_cast<int>(place);
-    if (number != kept && (owned[place / 64].load(std::memory_order_relaxed) & bit) != 0) close_owned(number);
+  for (std::size_t word = 0; word < owned.size(); ++word) {
+    for (std::uint64_t left = owned[word].load(std::memory_order_relaxed); left != 0; left &= left - 1) {
+      const auto number = static_cast<int>(64 * word) + std::countr_zero(left);
+      if (number != kept) close_owned(number);
+    }
   }
 }
 

@@ -121,12 +121,12 @@ void Pump::run(std::promise<void> started) {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, nullptr);
-  memory_kills_ = memory_kills();
   try {
     watch(bell_.heard_at(), Event::bell, 0);
     watch(own_bell_.number(), Event::own_bell, 0);
     launcher_->start();
     begin();
+    memory_kills_ = memory_kills();  // while the fork server is at work
   } catch (...) {
     launcher_->stop();
     started.set_exception(std::current_exception());
