@@ -100,6 +100,26 @@ TEST_F(Circulations, WaitLongerForLongerMessagesWithinBounds) {
   EXPECT_EQ(after(microseconds{1'000'000}), milliseconds{20});
 }
 
+// As when somebody looks at as many as there are, and then at one after the other.
+TEST_F(Circulations, ComeDownWithinSomeMessages) {
+  Circulation circulation{kBig, 8, 2};
+  for (int step = 0; step < 10; ++step) circulation.raise();
+  ASSERT_EQ(circulation.limit(), 8U);
+  const auto world = [](std::uint32_t limit) { return Cost{microseconds{10}, microseconds{150 + 50 * limit}}; };
+  part_of(2, circulation, 170, world);
+  EXPECT_EQ(circulation.limit(), 2U);
+}
+
+TEST_F(Circulations, ComeDownAFewAtATimeWhereHalfAreTooFew) {
+  Circulation circulation{kBig, 8, 2};
+  for (int step = 0; step < 10; ++step) circulation.raise();
+  const auto world = [](std::uint32_t limit) {
+    return Cost{microseconds{limit < 6 ? 500 : 10}, microseconds{150 + 20 * limit}};
+  };
+  part_of(6, circulation, 2000, world);
+  EXPECT_GT(part_of(6, circulation, 10'000, world), 0.8);
+}
+
 // To find out that it does costs one long wait each time, and more and more seldom.
 TEST_F(Circulations, TryLessOfWhatAConsumerKeepsAtTheCostOfOneLongWait) {
   Circulation circulation{kBig, 8, 1};

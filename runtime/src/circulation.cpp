@@ -50,9 +50,15 @@ void Circulation::raise() noexcept {
   std::uint32_t limit = limit_ + a_few();
   if (trial_ == Trial::less) {
     try_less_after_ = later(try_less_after_);
+    tries_half_ = false;
     limit = std::max(limit, before_);
   }
   set_limit(std::min(most_, limit), Trial::none);
+}
+
+std::uint32_t Circulation::fewer() const noexcept {
+  const std::uint32_t above = limit_ - least_;
+  return limit_ - std::min(above, std::max(a_few(), tries_half_ ? (above + 1) / 2 : 0));
 }
 
 std::uint32_t Circulation::a_few() const noexcept { return std::max(limit_ / 4, few_); }
@@ -96,6 +102,7 @@ void Circulation::judge() noexcept {
     std::uint32_t& again = more ? try_more_after_ : try_less_after_;
     again = right ? (more ? kFirstTrial : 1) * look_ : later(again);
     // Where a few more bring nothing, twice as many may: a consumer that keeps some needs more than those.
+    if (!more) tries_half_ = right;
     if (more) step_ = right || limit_ == most_ ? few_ : step_ * 2;
     if (!right) return set_limit(before_, Trial::none);
     trial_ = Trial::none;
@@ -104,8 +111,7 @@ void Circulation::judge() noexcept {
       waits_ > kWorthATrialSoon * costs_ ? try_more_after_ / kSooner : try_more_after_;
   if (lends_ >= more_after && limit_ < most_ && waits_ > kWorthATrial * costs_)
     return set_limit(std::min(limit_ + step_, most_), Trial::more);
-  if (lends_ >= try_less_after_ && limit_ > least_)
-    return set_limit(limit_ - std::min(a_few(), limit_ - least_), Trial::less);
+  if (lends_ >= try_less_after_ && limit_ > least_) return set_limit(fewer(), Trial::less);
   // Older messages count for less and less.
   if (lends_ >= 2 * std::max(try_less_after_, try_more_after_)) {
     lends_ /= 2;

@@ -35,6 +35,7 @@ class Circulation {
 
   void set_limit(std::uint32_t limit, Trial trial) noexcept;
   void judge() noexcept;
+  std::uint32_t fewer() const noexcept;
   std::uint32_t a_few() const noexcept;
   std::uint32_t later(std::uint32_t after) const noexcept;
 
@@ -56,7 +57,8 @@ class Circulation {
   double cost_before_ = 0;    // of a message then
   std::uint32_t try_less_after_;
   std::uint32_t try_more_after_;
-  std::uint32_t step_;  // how many more are tried
+  std::uint32_t step_;      // how many more are tried
+  bool tries_half_ = true;  // of what is more than least_; false: a few less, since half turned out wrong
 };
 
 }  // namespace tandem
