@@ -101,8 +101,8 @@ void Circulation::judge() noexcept {
     const bool right = more ? cost < kGain * cost_before_ : kGain * cost <= cost_before_;
     std::uint32_t& again = more ? try_more_after_ : try_less_after_;
     again = right ? (more ? kFirstTrial : 1) * look_ : later(again);
-    // Where a few more bring nothing, twice as many may: a consumer that keeps some needs more than those.
     if (!more) tries_half_ = right;
+    // Where a few more bring nothing, twice as many may: a consumer that keeps some needs more than those.
     if (more) step_ = right || limit_ == most_ ? few_ : step_ * 2;
     if (!right) return set_limit(before_, Trial::none);
     trial_ = Trial::none;
